@@ -1,0 +1,139 @@
+"""A phase's plan: which items it has, how they are divided into shards, and everything that decides their bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, Self, get_args
+
+from sharding import files, schema
+from sharding.directory import PhaseDirectory
+from sharding.drift import Difference, differences, explain
+
+Kind = Literal["map", "reduce", "gang"]
+
+
+class PlanError(ValueError):
+    """A plan that cannot be: bad values, or a plan file that is torn or newer than this version."""
+
+
+class PlanDrift(ValueError):
+    """The phase was started with another plan. `differences` holds (key, planned value, asked value)."""
+
+    def __init__(self, planned: Plan, asked: Plan, where: str) -> None:
+        self.planned_hash, self.asked_hash = planned.hash, asked.hash
+        self.differences: list[Difference] = differences(planned.to_json(), asked.to_json())
+        super().__init__(
+            f"{where} was started with plan {planned.hash}, asked for is plan {asked.hash}. What differs:\n"
+            f"{explain(self.differences)}\nUse the planned values, or a new run directory for the new ones."
+        )
+
+
+@dataclass(frozen=True)
+class ShardRange:
+    """The items [start, stop) of shard `index`."""
+
+    index: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The immutable layout of one phase.
+
+    `map`: shards of `shard_items` items, the last one may have fewer. `reduce` and `gang`: one shard with all items.
+    """
+
+    stage: str
+    phase: str
+    kind: Kind
+    num_items: int
+    shard_items: int
+    suffix: str
+    """File name ending of the outputs, such as `.parquet`."""
+    identity: Mapping[str, Any]
+    """JSON-able: every configuration field and source hash that decides the bytes."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise PlanError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if self.num_items < 0:
+            raise PlanError(f"num_items must be 0 or more, got {self.num_items}")
+        if self.shard_items < 1:
+            raise PlanError(f"shard_items must be at least 1, got {self.shard_items}")
+        if not self.suffix.startswith(".") or "/" in self.suffix or self.suffix == ".part":
+            raise PlanError(
+                f"suffix must be a file name ending such as '.parquet' (and not '.part'), got {self.suffix!r}"
+            )
+        # A copy in JSON's own types: the plan that is read equals the plan that was written.
+        object.__setattr__(self, "identity", json.loads(files.canonical_json(dict(self.identity))))
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 of everything in the plan and of the schema it is written in."""
+        return files.fingerprint(self.to_json())
+
+    @property
+    def num_shards(self) -> int:
+        return -(-self.num_items // self.shard_items) if self.kind == "map" else 1
+
+    def shard(self, index: int) -> ShardRange:
+        """The item range of a shard. Raises IndexError outside 0..num_shards-1."""
+        if not 0 <= index < self.num_shards:
+            raise IndexError(
+                f"shard {index} is outside the plan of {self.stage}/{self.phase}, which has {self.num_shards} shards"
+            )
+        if self.kind != "map":
+            return ShardRange(index, 0, self.num_items)
+        start = index * self.shard_items
+        return ShardRange(index, start, min(start + self.shard_items, self.num_items))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": schema.SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], what: str = "plan") -> Self:
+        """The plan in a JSON object. Raises PlanError for missing, unknown or wrong fields and for a newer schema."""
+        names = {field.name for field in fields(cls)}
+        found = dict(schema.parse(files.canonical_json(dict(value)), what, PlanError))
+        found.pop("schema")
+        if found.keys() != names:
+            raise PlanError(f"{what} must have exactly the fields {sorted(names)}, got {sorted(found)}")
+        for name in ("stage", "phase", "kind", "suffix"):
+            schema.text(found, name, what, PlanError)
+        for name in ("num_items", "shard_items"):
+            schema.count(found, name, what, PlanError)
+        schema.mapping(found, "identity", what, PlanError)
+        return cls(**found)
+
+
+def bind_plan(directory: PhaseDirectory, plan: Plan) -> None:
+    """Write the plan if the phase has none; otherwise make sure it is this one.
+
+    Raises PlanDrift, with both hashes and every difference, if the phase was started with another plan.
+    """
+    if files.create_file(directory.plan_path, files.canonical_json({**plan.to_json(), "hash": plan.hash})):
+        return
+    planned = load_plan(directory)
+    if planned is not None and planned.hash != plan.hash:
+        raise PlanDrift(planned, plan, f"{plan.stage}/{plan.phase}")
+
+
+def load_plan(directory: PhaseDirectory) -> Plan | None:
+    """The plan a phase was started with, None if there is none. Raises PlanError if the file is damaged or newer."""
+    path = directory.plan_path
+    try:
+        data = files.read_file(path)
+    except FileNotFoundError:
+        return None
+    value = schema.parse(data, str(path), PlanError)
+    recorded = value.pop("hash", None)
+    plan = Plan.from_json(value, str(path))
+    if plan.hash != recorded:
+        raise PlanError(
+            f"{path} was changed after it was written: it records hash {recorded!r}, its content has {plan.hash}"
+        )
+    return plan

@@ -1,0 +1,61 @@
+"""Node faults, for tests and drills: what a cluster does to jobs on its bad days."""
+
+from __future__ import annotations
+
+from slurm.onemachine import processes
+from slurm.onemachine.lab import Lab, LabError, LabUsageError
+from slurm.onemachine.membership import node_processes
+from slurm.onemachine.start import client, node_states, start_slurmd
+
+__all__ = ["kill_slurmd", "kill_node", "start_slurmd", "resume_nodes"]
+
+_ROUNDS = 10
+
+
+def kill_slurmd(lab: Lab, node: str) -> None:
+    """The node loses contact and its jobs live on, as behind a broken network.
+
+    After SlurmdTimeout Slurm requeues the jobs, while the old processes go on writing: two attempts at once.
+
+    Raises:
+        LabUsageError: no such node.
+    """
+    _check(lab, node)
+    process = processes.recorded(lab.directory, f"slurmd.{node}")
+    if process is not None:
+        processes.kill([process])
+
+
+def kill_node(lab: Lab, node: str) -> None:
+    """The node loses power: slurmd, its slurmstepds and every job process on it get SIGKILL.
+
+    Raises:
+        LabUsageError: no such node.
+        LabError: a process cannot be killed.
+    """
+    kill_slurmd(lab, node)
+    for _ in range(_ROUNDS):
+        members = node_processes(lab.directory, node)
+        if not members:
+            return
+        processes.kill(members)
+    raise LabError(f"processes of node {node} do not end: {sorted(process.pid for process in members)}")
+
+
+def resume_nodes(lab: Lab) -> list[str]:
+    """Return drained, draining, failed and down nodes to service; their names. A node without a slurmd comes back only with
+    `start_slurmd`.
+
+    Raises:
+        LabError: the controller does not answer or refuses.
+    """
+    states = node_states(lab)
+    resumed = [node for node, state in states.items() if state.startswith(("drain", "down", "fail"))]
+    if resumed:
+        client(lab, "scontrol", "update", f"nodename={','.join(resumed)}", "state=resume")
+    return resumed
+
+
+def _check(lab: Lab, node: str) -> None:
+    if node not in lab.node_names:
+        raise LabUsageError(f"node: got {node!r}; valid are {', '.join(lab.node_names)}")

@@ -1,0 +1,93 @@
+"""What the commands' own options are, and how a command line becomes a run and a configuration.
+
+Order of precedence: dataclass defaults < the run's frozen configuration < preset < `config=FILE` < command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from synthclip_hpc.arguments import field_types, normalise, parse, value_of
+from synthclip_hpc.config import RunConfig
+from synthclip_hpc.config_files import apply_file, apply_preset
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.run import Run, resolve_run
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every command that looks at a run."""
+
+    run: str | None = None
+    """Run directory (default: $SYNTHCLIP_RUN, else the run one stands in, else runs/default)."""
+
+
+@dataclass(frozen=True)
+class LaunchOptions(RunConfig, RunOptions):
+    """Options of the commands that start work; all keys of the configuration are options too."""
+
+    cluster: str = "auto"
+    """Where to work: `local`, `slurm`, `onemachine`, or `auto` (Slurm when sbatch is on the PATH)."""
+    config: str | None = None
+    """TOML file with configuration keys."""
+    wait: bool = False
+    """Follow the work until it ends."""
+    dry_run: bool = False
+    """Print the plan and the sbatch script; write nothing, submit nothing."""
+    assume_ended: bool = False
+    """Treat earlier submissions as ended when the queue cannot be asked."""
+
+
+@dataclass(frozen=True)
+class SubmitOptions(LaunchOptions):
+    """Options of `submit`."""
+
+    stage: str = ""
+    """Stage or stages to do: concepts, captions, ... (comma-separated), or all."""
+    preset: str | None = None
+    """Named configuration to start from."""
+    upstream: bool = False
+    """Also submit the stages that must come first."""
+
+
+O = TypeVar("O", bound=LaunchOptions)
+R = TypeVar("R", bound=RunOptions)
+
+
+def parse_run_options(cls: type[R], argv: list[str], prog: str, description: str) -> R:
+    """Parse the options of a command that only looks at a run."""
+    return parse(cls, normalise(argv, field_types(cls)), cls(), prog, description)
+
+
+def parse_launch_options(cls: type[O], argv: list[str], prog: str, description: str) -> tuple[Run, O]:
+    """Parse the options of a command that starts work, over the run's frozen configuration if there is one."""
+    tokens = normalise(argv, field_types(cls))
+    run = resolve_run(value_of("run", tokens))
+    default = cls()
+    if "--help" not in tokens:
+        if run.exists():
+            default = dataclasses.replace(default, **{item.name: getattr(run.load_config(), item.name) for item in dataclasses.fields(RunConfig)})
+        preset = value_of("preset", tokens)
+        if preset is not None:
+            default = apply_preset(default, preset)
+        file = value_of("config", tokens)
+        if file is not None:
+            default = apply_file(default, Path(file))
+    return run, parse(cls, tokens, default, prog, description)
+
+
+def config_of(options: LaunchOptions) -> RunConfig:
+    """Return the configuration part of a command's options."""
+    return RunConfig(**{item.name: getattr(options, item.name) for item in dataclasses.fields(RunConfig)})
+
+
+def existing_run(given: str | None) -> Run:
+    """Find a run that must exist. Raises UserError with the command that starts one."""
+    run = resolve_run(given)
+    if not run.exists():
+        run.load_config()  # says what is wrong
+        raise UserError(f"run={run.path}: no run here")
+    return run

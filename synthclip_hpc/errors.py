@@ -1,0 +1,50 @@
+"""How a user's mistake leaves the program: one message, no traceback, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+_OWN_PACKAGES = {"synthclip_hpc", "sharding", "slurm", "evals"}
+
+
+class UserError(ValueError):
+    """A mistake the user can mend; the message names the argument, the value, what is valid and the next step."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?`, or an empty string when nothing known is near `name`."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def is_user_mistake(error: BaseException) -> bool:
+    """Tell our own ValueErrors (mistakes with a message for the user) from a bug's plain ValueError."""
+    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in _OWN_PACKAGES
+
+
+def run_command(command: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
+    """Run one entry point; print a user's mistake on stderr and return 2 for it.
+
+    A full disk or a directory that may not be written is told in one line as well (exit code 1 and 2).
+    """
+    try:
+        return command(sys.argv[1:] if argv is None else argv)
+    except PermissionError as error:
+        print(f"error: not allowed: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone; nothing is wrong, and nothing more can be printed.
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        if not is_user_mistake(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2

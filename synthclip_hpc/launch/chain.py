@@ -1,0 +1,119 @@
+"""From stages to submissions: what is planned, what is missing, what is alive, and what to start for the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sharding.directory import PhaseDirectory
+from sharding.marker import is_done
+from sharding.plan import Plan, PlanDrift, bind_plan, load_plan
+from sharding.seal import load_seal
+from synthclip_hpc.config import RunConfig
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.pipeline import BUILT, STAGES, phases_of, upstream_of
+from synthclip_hpc.run import Run
+from synthclip_hpc.stages.phase import Phase, Sources
+
+_READERS = 16
+
+
+@dataclass(frozen=True)
+class Link:
+    """One phase with its plan: a link of the chain that a command is about."""
+
+    phase: Phase
+    plan: Plan
+
+    def directory(self, run: Run) -> PhaseDirectory:
+        """Return where the phase lives."""
+        return run.phase(self.phase.stage, self.phase.name)
+
+
+def lay_out(config: RunConfig, stages: Sequence[str]) -> list[Link]:
+    """Lay out every phase of the stages. Reads the sources, writes nothing."""
+    sources = Sources(config)
+    return [Link(phase, phase.layout(config, sources)) for stage in stages for phase in phases_of(stage)]
+
+
+def started_stages(run: Run) -> list[str]:
+    """Return the stages of a run that have a plan."""
+    return [stage for stage in BUILT if any(run.phase(stage, phase.name).plan_path.exists() for phase in phases_of(stage))]
+
+
+def bound_links(run: Run, stages: Sequence[str]) -> list[Link]:
+    """Return the phases of the stages that have a plan, with the plan they are bound to."""
+    links = []
+    for stage in stages:
+        for phase in phases_of(stage):
+            plan = load_plan(run.phase(stage, phase.name))
+            if plan is not None:
+                links.append(Link(phase, plan))
+    return links
+
+
+def refuse_drift(run: Run, links: Sequence[Link]) -> None:
+    """Raise PlanDrift, with the differences, when a phase was started with another plan."""
+    for link in links:
+        planned = load_plan(link.directory(run))
+        if planned is not None and planned.hash != link.plan.hash:
+            raise PlanDrift(planned, link.plan, f"run={run.path}: {link.phase.key}")
+
+
+def bind(run: Run, links: Sequence[Link]) -> None:
+    """Write the plans, create-if-absent."""
+    for link in links:
+        bind_plan(link.directory(run), link.plan)
+
+
+def with_upstream(run: Run, stages: list[str], add: bool) -> list[str]:
+    """Add what must come first: `concepts` always (it needs no job), the rest when `upstream=true`.
+
+    Raises UserError naming what is missing and the command that adds it.
+    """
+    unbuilt = [stage for stage in stages if stage not in BUILT]
+    needed = [stage for stage in upstream_of(stages[-1]) if stage not in stages]
+    missing = [stage for stage in needed if stage != "concepts" and not is_started(run, stage)]
+    if unbuilt:
+        first = f"; missing before it: {', '.join(missing)}" if missing else ""
+        raise UserError(
+            f"stage={','.join(stages)}: this version does not build {', '.join(unbuilt)} yet{first}. "
+            f"It builds: {', '.join(BUILT)}; e.g. python -m synthclip_hpc.submit stage={BUILT[-1]} run={run.path}"
+        )
+    if missing and not add:
+        raise UserError(
+            f"stage={','.join(stages)}: needs {', '.join(missing)}, not started in run={run.path}. Add them: "
+            f"python -m synthclip_hpc.submit stage={','.join(stages)} upstream=true run={run.path}"
+        )
+    wanted = {*stages, *missing, "concepts"}
+    return [stage for stage in STAGES if stage in wanted]
+
+
+def is_started(run: Run, stage: str) -> bool:
+    """Tell whether every phase of a stage has a plan."""
+    return stage in BUILT and all(run.phase(stage, phase.name).plan_path.exists() for phase in phases_of(stage))
+
+
+def is_sealed(run: Run, link: Link) -> bool:
+    """Tell whether the phase is finished under this plan."""
+    seal = load_seal(link.directory(run))
+    return seal is not None and seal.plan_hash == link.plan.hash
+
+
+def missing_shards(run: Run, link: Link) -> list[int]:
+    """Return the shards without a valid marker; opens the markers that a directory listing shows."""
+    directory = link.directory(run)
+    marked = sorted(directory.marked_shards())
+    with ThreadPoolExecutor(_READERS) as pool:
+        done = pool.map(lambda shard: shard < link.plan.num_shards and is_done(directory, link.plan, shard), marked)
+        finished = {shard for shard, is_finished in zip(marked, done, strict=True) if is_finished}
+    return [shard for shard in range(link.plan.num_shards) if shard not in finished]
+
+
+def local_workers(config: RunConfig) -> int:
+    """Return how many worker processes a local run gets. Raises UserError for a negative number."""
+    if config.workers < 0:
+        raise UserError(f"workers={config.workers}: wanted 0 (one per core) or a positive number")
+    return config.workers or len(os.sched_getaffinity(0))

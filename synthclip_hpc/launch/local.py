@@ -1,0 +1,49 @@
+"""`cluster=local`: the same workers as processes of this machine, under one supervisor that outlives the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from synthclip_hpc.config import RunConfig
+from synthclip_hpc.config_files import to_table
+from synthclip_hpc.launch.chain import Link, local_workers
+from synthclip_hpc.launch.processes import identify
+from synthclip_hpc.launch.submissions import Submission, claim, update
+from synthclip_hpc.run import Run
+
+
+def claim_link(run: Run, link: Link, missing: Sequence[int], config: RunConfig, provenance: dict[str, Any]) -> Submission | None:
+    """Claim a local submission for the missing shards of a phase."""
+    record = {
+        "cluster": "local",
+        "stage": link.phase.stage,
+        "phase": link.phase.name,
+        "plan_hash": link.plan.hash,
+        "num_shards": len(missing),
+        "num_elements": max(1, min(len(missing), local_workers(config))),
+        "config": to_table(config),
+        "claimer": identify(os.getpid()),
+        "provenance": provenance,
+    }
+    return claim(run, link.phase.stage, missing, record)
+
+
+def start_supervisor(run: Run, submissions: Sequence[Submission]) -> list[Submission]:
+    """Start the detached supervisor of a chain of submissions and record it in each."""
+    logs = run.logs(submissions[0].stage)
+    logs.mkdir(parents=True, exist_ok=True)
+    names = [one.name for one in submissions]
+    with (logs / f"{names[0]}_supervisor.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "synthclip_hpc.launch.supervisor", str(run.path), *names],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    who = identify(process.pid)
+    return [update(one, state="submitted", supervisor=who) for one in submissions]

@@ -1,0 +1,45 @@
+"""Processes of this machine, told apart from later ones that got the same number."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+
+def identify(pid: int) -> dict[str, Any]:
+    """Return what identifies a live process: host, pid and its start time in clock ticks since boot."""
+    return {"host": platform.node(), "pid": pid, "start_ticks": _start_ticks(pid)}
+
+
+def is_alive(who: dict[str, Any] | None) -> bool:
+    """Tell whether the process that `identify` described still runs on this host (a zombie does not run)."""
+    if not who or who.get("host") != platform.node():
+        return False
+    ticks = _start_ticks(int(who["pid"]))
+    return ticks is not None and ticks == who.get("start_ticks")
+
+
+def is_elsewhere(who: dict[str, Any] | None) -> bool:
+    """Tell whether the process is on another host, where nothing can be said about it from here."""
+    return bool(who) and who is not None and who.get("host") != platform.node()
+
+
+def _start_ticks(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 (a kernel file, not one of a run)
+            # The command name is in parentheses and may hold spaces and parentheses itself.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return _without_proc(pid)
+    return None if fields[0] == b"Z" else int(fields[19])
+
+
+def _without_proc(pid: int) -> int | None:
+    if os.path.isdir("/proc/self"):  # noqa: PTH112
+        return None
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return None
+    return 0

@@ -1,0 +1,81 @@
+"""When an element puts itself back into the queue, and when it has been put back too often.
+
+Requeue has one owner: Slurm after a preemption or a lost node, the element itself after advance notice (USR2) of its
+time limit or of a preemption with grace. Each cause has a limit of its own (`retries.*`).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections import Counter
+
+from sharding.journal import Journal, read_events
+from slurm.attempt import Attempt, RequeueRefused, job_end_time, requeue
+from synthclip_hpc.launch.submissions import Submission
+from synthclip_hpc.run import Run
+
+# A time-limit signal may come early (Slurm rounds to its own checks); further from the end it is a preemption.
+_SLACK_S = 90
+
+
+def after_notice(run: Run, submission: Submission, attempt: Attempt) -> None:
+    """Requeue this element after advance notice, unless its cause has used up its limit."""
+    lead_s = float(submission.record.get("signal_lead_s", 0))
+    end = job_end_time(attempt.element_id, timeout_s=10)
+    cause = "timeout" if end is not None and end - time.time() <= lead_s + _SLACK_S else "preemption"
+    journal = Journal(run.phase(submission.stage, submission.phase).journal_path(attempt.name))
+    limits = submission.config.retries
+    limit = limits.timeouts if cause == "timeout" else limits.preemptions
+    earlier = own_causes(run, submission, attempt)[cause]
+    if earlier >= limit:
+        journal.event("gave_up", cause=cause, count=earlier + 1, limit=limit)
+        return
+    # Journalled first: a successful requeue may kill this process at once.
+    journal.event("requeue", cause=cause)
+    try:
+        requeue(attempt.element_id, timeout_s=30)
+    except RequeueRefused as error:
+        journal.event("requeue_refused", cause=cause, message=str(error))
+        print(f"requeue refused: {error}; the shards stay open for resume", file=sys.stderr)
+
+
+def may_start(run: Run, submission: Submission, attempt: Attempt) -> None:
+    """End this attempt before it starts when its element was interrupted too often by one cause.
+
+    What its journals cannot explain is asked of Slurm's accounting, once, and only when there is enough of it to matter.
+    """
+    limits = submission.config.retries
+    causes = own_causes(run, submission, attempt)
+    unexplained = attempt.restart - sum(causes.values())
+    if unexplained > min(limits.node_failures, limits.unknown, limits.preemptions):
+        from slurm.accounting import ended_by, read_accounting
+
+        rows = read_accounting([attempt.element_id], timeout_s=10).rows
+        asked = Counter(ended_by(row.state) for row in rows[: attempt.restart])
+        told = asked["node_failure"] + asked["preemption"] + asked["requeue"]
+        causes["node_failure"] += asked["node_failure"]
+        causes["preemption"] += asked["preemption"] + asked["requeue"]
+        causes["unknown"] += max(0, unexplained - told)
+    allowed = {"preemption": limits.preemptions, "node_failure": limits.node_failures, "unknown": limits.unknown}
+    for cause, limit in allowed.items():
+        if causes[cause] > limit:
+            journal = Journal(run.phase(submission.stage, submission.phase).journal_path(attempt.name))
+            journal.event("gave_up", cause=cause, count=causes[cause], limit=limit)
+            print(f"interrupted {causes[cause]} times by {cause}, limit {limit}; run resume to go on", file=sys.stderr)
+            sys.exit(1)
+
+
+def own_causes(run: Run, submission: Submission, attempt: Attempt) -> Counter[str]:
+    """Count why this element was requeued before, as far as its own journals say."""
+    directory = run.phase(submission.stage, submission.phase)
+    mine = re.compile(rf"{re.escape(attempt.job)}_{attempt.index}_(\d+)")
+    causes: Counter[str] = Counter()
+    for name in directory.attempts():
+        match = mine.fullmatch(name)
+        if match and int(match[1]) < attempt.restart:
+            for event in read_events(directory.journal_path(name))[0]:
+                if event["event"] == "requeue":
+                    causes[event["cause"]] += 1
+    return causes

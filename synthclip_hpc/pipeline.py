@@ -1,0 +1,47 @@
+"""The stages in order, and which of them a command means."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from synthclip_hpc.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from synthclip_hpc.stages.phase import Phase
+
+STAGES = ("concepts", "captions", "balance", "render", "merge", "train", "eval", "report")
+BUILT = ("concepts", "captions")
+
+
+def phases_of(stage: str) -> tuple[Phase, ...]:
+    """Return the phases of a stage, in order."""
+    module = importlib.import_module(f"synthclip_hpc.stages.{stage}")
+    phases: tuple[Phase, ...] = module.PHASES
+    return phases
+
+
+def find_phase(stage: str, name: str) -> Phase:
+    """Return one phase; the names come from our own records, so an unknown one is a newer version's."""
+    for phase in phases_of(stage):
+        if phase.name == name:
+            return phase
+    raise UserError(f"phase {stage}/{name} is unknown to this version; use the synthclip-hpc that made the run")
+
+
+def parse_stages(text: str) -> list[str]:
+    """Turn `stage=captions,balance` or `stage=all` into stages in pipeline order; an unknown one names the nearest."""
+    if text == "all":
+        return list(STAGES)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"stage is missing: name one or more of {', '.join(STAGES)}, or all; e.g. stage=captions")
+    for name in names:
+        if name not in STAGES:
+            raise UserError(f"stage={name}: no such stage{nearest(name, STAGES)}. Valid: {', '.join(STAGES)}, all")
+    return [stage for stage in STAGES if stage in names]
+
+
+def upstream_of(stage: str) -> list[str]:
+    """Return all stages that `stage` builds on, in pipeline order."""
+    return list(STAGES[: STAGES.index(stage)])

@@ -1,0 +1,95 @@
+"""What made an output: versions, git state, command line, host. Never an input of anything; never a secret."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+# Only names on this list are ever recorded: an environment holds tokens, and a run directory gets shared.
+ENVIRONMENT_KEYS = (
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_CLUSTER_NAME",
+    "SLURM_JOB_ID",
+    "SLURM_JOB_PARTITION",
+    "SLURM_RESTART_COUNT",
+    "SLURMD_NODENAME",
+)
+_PACKAGES = ("synthclip-hpc", "submitit", "pyarrow", "numpy", "torch", "transformers", "vllm", "diffusers", "open_clip_torch")
+
+
+def of_submission(argv: list[str]) -> dict[str, Any]:
+    """Return the provenance of one command: time, host, argv, versions, commit."""
+    return {"time": time.time(), "argv": [_without_secret(word) for word in argv], **of_process()}
+
+
+@cache
+def of_process() -> dict[str, Any]:
+    """Return what stays the same for the life of this process."""
+    return {
+        "host": platform.node(),
+        "node": os.environ.get("SLURMD_NODENAME", platform.node()),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "cpu": _cpu_model(),
+        "executable": sys.executable,
+        "versions": _versions(),
+        "git": _git(),
+        "environment": {key: os.environ[key] for key in ENVIRONMENT_KEYS if key in os.environ},
+    }
+
+
+def _without_secret(word: str) -> str:
+    key, equals, _ = word.partition("=")
+    secret = any(mark in key.lower() for mark in ("token", "password", "secret", "api_key", "api-key"))
+    return f"{key}=(hidden)" if equals and secret else word
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and dirtiness of the source tree, or None when it is not a git checkout."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = _git_output(folder, "rev-parse", "HEAD")
+        dirty = bool(_git_output(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git_output(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout.strip()
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        return platform.processor()
+    return platform.processor()

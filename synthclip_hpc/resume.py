@@ -1,0 +1,53 @@
+"""`python -m synthclip_hpc.resume run=...`: start again whatever is neither finished nor alive. Twice in a row is once."""
+
+from __future__ import annotations
+
+import sys
+
+from synthclip_hpc.commands import LaunchOptions, config_of, parse_launch_options
+from synthclip_hpc.errors import UserError, run_command
+
+PROG = "python -m synthclip_hpc.resume"
+
+
+def resume(argv: list[str]) -> int:
+    """Submit the missing shards of every started phase and chain the rest; return the exit code."""
+    run, options = parse_launch_options(LaunchOptions, argv, PROG, "Start again what is neither finished nor alive.")
+    from synthclip_hpc.config import keys_with_role, get
+    from synthclip_hpc.launch.chain import bound_links, lay_out, refuse_drift, started_stages
+    from synthclip_hpc.launch.launching import resolve_cluster, start
+    from synthclip_hpc.launch.report import dry_run_text, print_started
+    from synthclip_hpc.launch.submissions import all_submissions
+
+    frozen, config = run.load_config(), config_of(options)
+    stages = started_stages(run)
+    if not stages:
+        raise UserError(f"run={run.path}: nothing has started; start with: python -m synthclip_hpc.submit stage=captions run={run.path}")
+    if any(get(frozen, key) != get(config, key) for key in keys_with_role("identity")):
+        # Only a changed identity needs the sources again: a resume works without the bank's file.
+        refuse_drift(run, lay_out(config, stages))
+    cluster = options.cluster
+    if cluster == "auto" and (known := all_submissions(run)):
+        cluster = known[-1].cluster
+    cluster = resolve_cluster(cluster)
+    links = bound_links(run, stages)
+    if options.dry_run:
+        print(dry_run_text(run, links, config, cluster), end="")
+        return 0
+    if frozen != config:
+        run.update_config(config)
+    print_started(run, start(run, links, config, cluster, assume_ended=options.assume_ended))
+    if options.wait:
+        from synthclip_hpc.monitor.follow import follow
+
+        return follow(run)
+    return 0
+
+
+def main() -> int:
+    """Entry point."""
+    return run_command(resume)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

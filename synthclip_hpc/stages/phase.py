@@ -1,0 +1,155 @@
+"""What a stage module tells the rest of the application: its phases, and what a worker gets to do a shard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharding.directory import PhaseDirectory
+from sharding.journal import Journal
+from sharding.marker import Counts, Promise, is_done
+from sharding.plan import Kind, Plan, ShardRange
+from synthclip_hpc.config import RunConfig
+
+if TYPE_CHECKING:
+    from slurm.signals import StopFlag
+    from synthclip_hpc.captioning.bank import Bank
+    from synthclip_hpc.run import Run
+
+
+class ShardTaken(Exception):
+    """Another attempt has published this shard in the meantime; there is nothing left to do for it."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What layouts read besides the configuration; read once for a command, and only when a layout asks."""
+
+    config: RunConfig
+
+    @cached_property
+    def bank(self) -> Bank:
+        from synthclip_hpc.captioning.bank import read_bank
+
+        concepts = self.config.concepts
+        return read_bank(concepts.bank, limit=concepts.limit, sample=concepts.sample, seed=self.config.seed)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a phase will cost: a low and a high figure, and where they come from."""
+
+    bytes_per_item: tuple[float, float]
+    seconds_per_item: tuple[float, float]
+    source: str
+    device: str = "CPU"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a stage."""
+
+    stage: str
+    name: str
+    kind: Kind
+    upstream: tuple[tuple[str, str], ...]
+    """(stage, phase) of the seals this phase builds on."""
+    layout: Callable[[RunConfig, Sources], Plan]
+    """The plan: a pure function of the configuration and the sources. Raises UserError for a bad value."""
+    open: Callable[[RunConfig, Run, Plan], AbstractContextManager[Callable[[ShardTask], None]]]
+    """Load what all shards of an attempt share, once; yields the function that does one shard."""
+    inspect: Callable[[Path], Counts]
+    """Count the items of a finished output; ValueError when it is damaged."""
+    estimate: Callable[[RunConfig], Estimate]
+    promise: Promise
+    inline: bool = False
+    """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
+    check_sealed: Callable[[PhaseDirectory, Plan], None] | None = None
+    """A last look at the finished phase as a whole, before its seal. Raises ValueError."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.stage}/{self.name}"
+
+
+@dataclass
+class ShardTask:
+    """One shard in the hands of one attempt."""
+
+    directory: PhaseDirectory
+    plan: Plan
+    shard: ShardRange
+    attempt: str
+    inputs_hash: str
+    promise: Promise
+    inspect: Callable[[Path], Counts]
+    journal: Journal
+    provenance: Mapping[str, Any]
+    stop: StopFlag | None = None
+    started: float = field(default_factory=time.monotonic)
+    _reported: int = 0
+    _reported_at: float = 0.0
+    _looked_at: float = field(default_factory=time.monotonic)
+
+    # Often enough for a screen, seldom enough for 1,000 journals on a shared file system.
+    REPORT_EVERY_S = 2.0
+    LOOK_EVERY_S = 30.0
+
+    def resumed(self, items: int) -> None:
+        """Say how many items an earlier attempt left; call once, before the first batch."""
+        self._reported = items
+        self.journal.event("shard_start", shard=self.shard.index, resumed_items=items)
+
+    def safe_point(self) -> None:
+        """Stop here if a signal came (raises slurm.signals.Stopped), or if the shard is done already (ShardTaken)."""
+        if self.stop is not None:
+            self.stop.check()
+        now = time.monotonic()
+        if now - self._looked_at >= self.LOOK_EVERY_S:
+            self._looked_at = now
+            if is_done(self.directory, self.plan, self.shard.index):
+                raise ShardTaken
+
+    def progress(self, items: int) -> None:
+        """Say that so many items of the shard are in the partial file."""
+        now = time.monotonic()
+        if now - self._reported_at >= self.REPORT_EVERY_S:
+            self.journal.event("progress", shard=self.shard.index, items=items, new=items - self._reported)
+            self._reported, self._reported_at = items, now
+
+    def publish(self, source: Path, counts: Counts) -> None:
+        """Publish the finished output and its marker, and say so in the journal."""
+        from sharding.publication import publish_shard
+
+        facts = {**self.provenance, "attempt": self.attempt, "seconds": round(time.monotonic() - self.started, 3)}
+        marker = publish_shard(
+            self.directory,
+            self.plan,
+            self.shard.index,
+            source,
+            counts,
+            inputs_hash=self.inputs_hash,
+            promise=self.promise,
+            provenance={**facts, "finished": time.time()},
+            inspect=self.inspect,
+        )
+        self.shard_done(marker.counts, marker.size_bytes, new=counts.total - self._reported)
+
+    def shard_done(self, counts: Counts, size_bytes: int, new: int) -> None:
+        """Repeat the marker's counts in the journal, so that status needs to open no markers."""
+        self.journal.event(
+            "shard_done",
+            shard=self.shard.index,
+            total=counts.total,
+            done=counts.done,
+            rejected=counts.rejected,
+            rejects=dict(counts.rejects),
+            size_bytes=size_bytes,
+            seconds=round(time.monotonic() - self.started, 3),
+            new=new,
+        )

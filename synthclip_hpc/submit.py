@@ -1,0 +1,55 @@
+"""`python -m synthclip_hpc.submit stage=captions`: plan one or more stages and start them.
+
+Returns at once with job ids, log path and the status command; `wait=true` follows the work. A stage that has started is
+resumed; of a finished one it says so.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from synthclip_hpc.commands import SubmitOptions, config_of, parse_launch_options
+from synthclip_hpc.errors import run_command
+
+PROG = "python -m synthclip_hpc.submit"
+
+
+def submit(argv: list[str]) -> int:
+    """Parse, plan, start; return the exit code."""
+    run, options = parse_launch_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
+    from synthclip_hpc import provenance
+    from synthclip_hpc.launch.chain import bind, lay_out, refuse_drift, started_stages, with_upstream
+    from synthclip_hpc.launch.launching import resolve_cluster, start
+    from synthclip_hpc.launch.report import dry_run_text, print_started
+    from synthclip_hpc.pipeline import STAGES, parse_stages
+
+    cluster = resolve_cluster(options.cluster)
+    config = config_of(options)
+    stages = with_upstream(run, parse_stages(options.stage), options.upstream)
+    affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
+    links = lay_out(config, affected)
+    refuse_drift(run, links)
+    links = [link for link in links if link.phase.stage in stages]
+    if options.dry_run:
+        print(dry_run_text(run, links, config, cluster), end="")
+        return 0
+    run.create(config, provenance.of_submission(sys.argv))
+    if run.load_config() != config:
+        run.update_config(config)
+    bind(run, links)
+    started = start(run, links, config, cluster, assume_ended=options.assume_ended)
+    print_started(run, started)
+    if options.wait:
+        from synthclip_hpc.monitor.follow import follow
+
+        return follow(run)
+    return 0
+
+
+def main() -> int:
+    """Entry point."""
+    return run_command(submit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""What one array element (or local worker process) executes: its share of a submission's shards, one after another.
+
+Crash-only: every start is a recovery, and being killed is the normal end. Signals make the loss smaller, nothing more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharding.deal import deal
+from sharding.inputs import bind_inputs
+from sharding.journal import Journal
+from sharding.marker import MarkerError, done_marker
+from sharding.plan import Plan, load_plan
+from sharding.publication import adopt_output
+from sharding.seal import load_seal
+from slurm.attempt import Attempt, from_environment
+from slurm.signals import StopFlag, Stopped
+from synthclip_hpc import provenance
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.launch.submissions import Submission, load_submission
+from synthclip_hpc.pipeline import find_phase
+from synthclip_hpc.run import Run
+from synthclip_hpc.stages.phase import Phase, ShardTaken, ShardTask
+
+if TYPE_CHECKING:
+    from synthclip_hpc.config import RunConfig
+
+# After one of these the next shard would fail as well: the attempt ends, with the reason, and `resume` goes on later.
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV}
+
+
+@dataclass
+class Bench:
+    """An attempt's place at a phase: everything that stays the same from shard to shard."""
+
+    run: Run
+    phase: Phase
+    plan: Plan
+    config: RunConfig
+    attempt: str
+    journal: Journal
+    inputs_hash: str
+    stop: StopFlag | None = None
+
+    def task(self, shard: int) -> ShardTask:
+        """Return the task of one shard."""
+        return ShardTask(
+            directory=self.run.phase(self.phase.stage, self.phase.name),
+            plan=self.plan,
+            shard=self.plan.shard(shard),
+            attempt=self.attempt,
+            inputs_hash=self.inputs_hash,
+            promise=self.phase.promise,
+            inspect=self.phase.inspect,
+            journal=self.journal,
+            provenance=provenance.of_process(),
+            stop=self.stop,
+        )
+
+
+def bound_inputs(run: Run, phase: Phase) -> str:
+    """Bind the phase to the seals it builds on; return the hash of that binding. Raises UserError when one is missing."""
+    inputs = {}
+    for stage, name in phase.upstream:
+        seal = load_seal(run.phase(stage, name))
+        if seal is None:
+            raise UserError(f"{phase.key} builds on {stage}/{name}, which is not sealed; run: resume run={run.path}")
+        inputs[f"{stage}/{name}"] = seal.hash
+    return bind_inputs(run.phase(phase.stage, phase.name), inputs)
+
+
+def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
+    """Do the shards that are not done yet; return those that failed with an error of our own.
+
+    Raises slurm.signals.Stopped at a safe point after a signal; OSError when no further shard could succeed.
+    """
+    failed: list[int] = []
+    todo = [shard for shard in shards if not _finished(bench, shard)]
+    if not todo:
+        return failed
+    started = time.monotonic()
+    with bench.phase.open(bench.config, bench.run, bench.plan) as process:
+        bench.journal.event("ready", seconds=round(time.monotonic() - started, 3))
+        for shard in todo:
+            if bench.stop is not None:
+                bench.stop.check()
+            try:
+                if not _finished(bench, shard):
+                    process(bench.task(shard))
+            except ShardTaken:
+                bench.journal.event("shard_taken", shard=shard)
+            except Stopped:
+                raise
+            except Exception as error:
+                bench.journal.event("shard_failed", shard=shard, **describe(error))
+                traceback.print_exc()
+                failed.append(shard)
+                if (isinstance(error, OSError) and error.errno in _HOPELESS) or isinstance(error, MemoryError):
+                    raise
+                if len(failed) > error_limit:
+                    break
+    return failed
+
+
+def _finished(bench: Bench, shard: int) -> bool:
+    """Tell whether a shard is done; an output that lacks its marker is verified and gets it."""
+    directory = bench.run.phase(bench.phase.stage, bench.phase.name)
+    try:
+        done_marker(directory, bench.plan, shard)
+        return True
+    except MarkerError:
+        task = bench.task(shard)
+    marker = adopt_output(
+        directory,
+        bench.plan,
+        shard,
+        bench.phase.inspect,
+        inputs_hash=bench.inputs_hash,
+        promise=bench.phase.promise,
+        provenance={**provenance.of_process(), "attempt": bench.attempt, "adopted": True, "finished": time.time()},
+    )
+    if marker is None:
+        return False
+    task.shard_done(marker.counts, marker.size_bytes, new=0)
+    return True
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return what a journal keeps of an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
+    text = "".join(traceback.format_exception(error))
+    return {"type": type(error).__name__, "message": str(error)[:2000], "where": where, "traceback": text[-8000:]}
+
+
+def run_attempt(run: Run, submission: Submission, attempt: Attempt, element: int, stop: StopFlag) -> str:
+    """Work through one element's share; return how it ended, as the journal's `end` event says it.
+
+    `completed`, `failed` (shards with errors of our own), `error` (the attempt itself), `notice` (advance notice of a time
+    limit or preemption), `terminated`, `orphaned`.
+    """
+    directory = run.phase(submission.stage, submission.phase)
+    journal = Journal(directory.journal_path(attempt.name))
+    journal.event(
+        "start",
+        attempt=attempt.name,
+        job=attempt.job,
+        index=attempt.index,
+        restart=attempt.restart,
+        submission=submission.name,
+        element=element,
+        node=attempt.node,
+        pid=os.getpid(),
+    )
+    reason, detail = _guarded(lambda: _element(run, submission, attempt, element, journal, stop))
+    journal.event("end", reason=reason, **detail)
+    journal.close()
+    return reason
+
+
+def _element(
+    run: Run, submission: Submission, attempt: Attempt, element: int, journal: Journal, stop: StopFlag
+) -> str:
+    phase = find_phase(submission.stage, submission.phase)
+    directory = run.phase(submission.stage, submission.phase)
+    plan = load_plan(directory)
+    if plan is None or plan.hash != submission.plan_hash:
+        found = plan.hash if plan else "none"
+        raise UserError(f"{directory.plan_path}: submission {submission.name} is of plan {submission.plan_hash}, found: {found}")
+    shards = deal(submission.shards(), submission.num_elements, element)
+    bench = Bench(run, phase, plan, submission.config, attempt.name, journal, bound_inputs(run, phase), stop)
+    return "failed" if work(bench, shards, submission.config.retries.errors) else "completed"
+
+
+def _guarded(element: Callable[[], str]) -> tuple[str, dict[str, Any]]:
+    try:
+        return element(), {}
+    except Stopped as stopped:
+        return {"notice": "notice", "terminate": "terminated"}.get(stopped.reason, stopped.reason), {}
+    except Exception as error:
+        traceback.print_exc()
+        return "error", describe(error)
+
+
+def run_local(run_path: str, submission_name: str, element: int, restart: int, supervisor_pid: int) -> int:
+    """Be a worker process of the local supervisor; return the exit code."""
+    stop = StopFlag()
+    stop.install(parent_pid=supervisor_pid)
+    run = Run(Path(run_path))
+    submission = load_submission(run, submission_name)
+    attempt = Attempt(job=f"local{submission.number}", index=element, restart=restart, node=os.uname().nodename)
+    reason = run_attempt(run, submission, attempt, element, stop)
+    return {"completed": 0, "failed": 1, "error": 1}.get(reason, 143)
+
+
+def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
+    """Be an array element; started by submitit, whose signal handlers ours replace.
+
+    Exits 0 when the share is done. Advance notice makes the element requeue itself, under its own array id; after a bare
+    SIGTERM Slurm has decided already, and the process waits to be killed, so that the job's state tells the truth.
+    """
+    from slurm.submission import clear_stale_result
+    from synthclip_hpc.launch.requeueing import after_notice, may_start
+
+    stop = StopFlag()
+    stop.install()
+    clear_stale_result()
+    run = Run(Path(run_path))
+    submission = load_submission(run, submission_name)
+    attempt = from_environment(os.environ)
+    if attempt is None:
+        raise UserError("run_on_slurm was started outside a Slurm job")
+    may_start(run, submission, attempt)
+    reason = run_attempt(run, submission, attempt, element, stop)
+    if reason == "completed":
+        return
+    if reason == "notice":
+        after_notice(run, submission, attempt)
+    if reason in ("notice", "terminated"):
+        from slurm.signals import wait_to_be_killed
+
+        wait_to_be_killed(limit_s=120)
+    sys.exit(1 if reason in ("failed", "error") else 143)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the local supervisor's children."""
+    parser = argparse.ArgumentParser(prog="python -m synthclip_hpc.worker")
+    parser.add_argument("run")
+    parser.add_argument("submission")
+    parser.add_argument("element", type=int)
+    parser.add_argument("restart", type=int)
+    parser.add_argument("supervisor_pid", type=int)
+    given = parser.parse_args(argv)
+    return run_local(given.run, given.submission, given.element, given.restart, given.supervisor_pid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
