@@ -1,4 +1,4 @@
-"""`python -m synthclip_hpc.cancel run=...`: end everything of a run that is alive. Finished work stays; `resume` goes on."""
+"""`python -m synthclip_hpc.cancel run=...`: end all of a run that is alive. Finished work stays; `resume` goes on."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def cancel(argv: list[str]) -> int:
     run = existing_run(options.run)
     from synthclip_hpc.launch.launching import use_environment
     from synthclip_hpc.launch.liveness import open_submissions
-    from synthclip_hpc.launch.processes import is_alive
-    from synthclip_hpc.launch.submissions import all_submissions, update
     from synthclip_hpc.pipeline import parse_stages
+    from synthclip_hpc.processes import is_alive
+    from synthclip_hpc.submissions import all_submissions, update
 
     stages = parse_stages(options.stage or "all")
     known = all_submissions(run)
@@ -41,7 +41,9 @@ def cancel(argv: list[str]) -> int:
     if jobs:
         from slurm.attempt import cancel as cancel_jobs
 
-        cancel_jobs([job for one in jobs for job in one.job_ids], sorted({name for one in jobs for name in one.job_names}))
+        cancel_jobs(
+            [job for one in jobs for job in one.job_ids], sorted({name for one in jobs for name in one.job_names})
+        )
     supervisors = [one.record["supervisor"] for one in mine if is_alive(one.record.get("supervisor"))]
     for who in supervisors:
         with contextlib.suppress(ProcessLookupError):

@@ -53,7 +53,7 @@ class SubmitOptions(LaunchOptions):
     """Also submit the stages that must come first."""
 
 
-O = TypeVar("O", bound=LaunchOptions)
+L = TypeVar("L", bound=LaunchOptions)
 R = TypeVar("R", bound=RunOptions)
 
 
@@ -62,14 +62,16 @@ def parse_run_options(cls: type[R], argv: list[str], prog: str, description: str
     return parse(cls, normalise(argv, field_types(cls)), cls(), prog, description)
 
 
-def parse_launch_options(cls: type[O], argv: list[str], prog: str, description: str) -> tuple[Run, O]:
+def parse_launch_options(cls: type[L], argv: list[str], prog: str, description: str) -> tuple[Run, L]:
     """Parse the options of a command that starts work, over the run's frozen configuration if there is one."""
     tokens = normalise(argv, field_types(cls))
     run = resolve_run(value_of("run", tokens))
     default = cls()
     if "--help" not in tokens:
         if run.exists():
-            default = dataclasses.replace(default, **{item.name: getattr(run.load_config(), item.name) for item in dataclasses.fields(RunConfig)})
+            default = dataclasses.replace(
+                default, **{item.name: getattr(run.load_config(), item.name) for item in dataclasses.fields(RunConfig)}
+            )
         preset = value_of("preset", tokens)
         if preset is not None:
             default = apply_preset(default, preset)

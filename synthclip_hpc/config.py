@@ -31,7 +31,8 @@ class ConceptsConfig:
     """Which concepts captions are written for."""
 
     bank: str = identity("emoji")
-    """Concept bank: `emoji` (built in), or a path: text with a concept a line, a JSON list, or a TSV (first column); .gz and .zst are read too."""
+    """Concept bank: `emoji` (built in), or a path: text (a concept a line), JSON list or TSV (first column), also
+    compressed (.gz, .zst)."""
     limit: int = identity(0)
     """Keep the first so many concepts of the bank (0 = all)."""
     sample: int = identity(0)

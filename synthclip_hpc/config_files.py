@@ -28,7 +28,9 @@ def preset_names() -> list[str]:
 def apply_preset(config: C, name: str) -> C:
     """Lay a preset over `config`; an unknown name is refused with the nearest one."""
     if name not in preset_names():
-        raise UserError(f"preset={name}: no such preset{nearest(name, preset_names())}. Valid: {', '.join(preset_names())}")
+        raise UserError(
+            f"preset={name}: no such preset{nearest(name, preset_names())}. Valid: {', '.join(preset_names())}"
+        )
     text = (resources.files("synthclip_hpc") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     return apply_table(config, tomllib.loads(text), f"preset {name}")
 
@@ -87,7 +89,11 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _typed(key: str, value: Any, wanted: Any, source: str) -> Any:
     options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
     for option in options:
-        if typing.get_origin(option) is tuple and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        if (
+            typing.get_origin(option) is tuple
+            and isinstance(value, list)
+            and all(isinstance(one, str) for one in value)
+        ):
             return tuple(value)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)

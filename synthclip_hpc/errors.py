@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable
 
 _OWN_PACKAGES = {"synthclip_hpc", "sharding", "slurm", "evals"}
+_REFUSALS = {"SubmissionRefused", "CancelRefused"}
+"""What a cluster may answer; known by name, because importing `slurm` here would slow every command down."""
 
 
 class UserError(ValueError):
@@ -20,8 +22,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def is_user_mistake(error: BaseException) -> bool:
-    """Tell our own ValueErrors (mistakes with a message for the user) from a bug's plain ValueError."""
-    return isinstance(error, ValueError) and type(error).__module__.split(".")[0] in _OWN_PACKAGES
+    """Tell our own errors (mistakes or refusals with a message for the user) from a bug's plain ValueError."""
+    own = type(error).__module__.split(".")[0] in _OWN_PACKAGES
+    return own and (isinstance(error, ValueError) or type(error).__name__ in _REFUSALS)
 
 
 def run_command(command: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
@@ -43,7 +46,7 @@ def run_command(command: Callable[[list[str]], int], argv: list[str] | None = No
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except Exception as error:
         if not is_user_mistake(error):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -25,7 +25,17 @@ ENVIRONMENT_KEYS = (
     "SLURM_RESTART_COUNT",
     "SLURMD_NODENAME",
 )
-_PACKAGES = ("synthclip-hpc", "submitit", "pyarrow", "numpy", "torch", "transformers", "vllm", "diffusers", "open_clip_torch")
+_PACKAGES = (
+    "synthclip-hpc",
+    "submitit",
+    "pyarrow",
+    "numpy",
+    "torch",
+    "transformers",
+    "vllm",
+    "diffusers",
+    "open_clip_torch",
+)
 
 
 def of_submission(argv: list[str]) -> dict[str, Any]:
@@ -80,7 +90,12 @@ def _git() -> dict[str, Any] | None:
 
 def _git_output(folder: Path, *words: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL
+        ["git", "-C", str(folder), *words],
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=True,
+        stdin=subprocess.DEVNULL,
     )
     return done.stdout.strip()
 

@@ -1,4 +1,4 @@
-"""`python -m synthclip_hpc.repair run=...`: reopen the shards that `verify` finds bad. Bad files move aside, none is deleted."""
+"""`python -m synthclip_hpc.repair run=...`: reopen the shards that `verify` finds bad. Bad files move aside."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from synthclip_hpc.verify import VerifyOptions, find_problems
 
 def repair(argv: list[str]) -> int:
     """Verify, then reopen; return the exit code."""
-    options = parse_run_options(VerifyOptions, argv, "python -m synthclip_hpc.repair", "Reopen the bad shards of a run.")
+    options = parse_run_options(
+        VerifyOptions, argv, "python -m synthclip_hpc.repair", "Reopen the bad shards of a run."
+    )
     run = existing_run(options.run)
     from sharding.check import repair as repair_phase
     from synthclip_hpc.launch.launching import use_environment
     from synthclip_hpc.launch.liveness import living
-    from synthclip_hpc.launch.submissions import all_submissions
+    from synthclip_hpc.submissions import all_submissions
 
     known = all_submissions(run)
     use_environment(known)
     alive = living(known)
     if alive:
-        raise UserError(f"run={run.path}: {', '.join(one.name for one in alive)} still at work; cancel or wait, then repair")
+        raise UserError(
+            f"run={run.path}: {', '.join(one.name for one in alive)} still at work; cancel or wait, then repair"
+        )
     reopened = 0
     for link, problems in find_problems(run, options.stage):
         shards = repair_phase(link.directory(run), problems)
         if problems:
             told = ", ".join(map(str, shards[:20])) + (" ..." if len(shards) > 20 else "")
-            print(f"{link.phase.key}: reopened {len(shards)} shards{': ' + told if shards else ''}; bad files are in {link.directory(run).path}/bad")
+            bad = link.directory(run).path / "bad"
+            print(f"{link.phase.key}: reopened {len(shards)} shards{': ' + told if shards else ''}; bad files: {bad}")
         reopened += len(problems)
     print(f"go on with: python -m synthclip_hpc.resume run={run.path}" if reopened else "nothing to repair")
     return 0

@@ -1,4 +1,4 @@
-"""`python -m synthclip_hpc.resume run=...`: start again whatever is neither finished nor alive. Twice in a row is once."""
+"""`python -m synthclip_hpc.resume run=...`: start again whatever is neither finished nor alive."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ PROG = "python -m synthclip_hpc.resume"
 def resume(argv: list[str]) -> int:
     """Submit the missing shards of every started phase and chain the rest; return the exit code."""
     run, options = parse_launch_options(LaunchOptions, argv, PROG, "Start again what is neither finished nor alive.")
-    from synthclip_hpc.config import keys_with_role, get
+    from synthclip_hpc.config import get, keys_with_role
     from synthclip_hpc.launch.chain import bound_links, lay_out, refuse_drift, started_stages
     from synthclip_hpc.launch.launching import resolve_cluster, start
     from synthclip_hpc.launch.report import dry_run_text, print_started
-    from synthclip_hpc.launch.submissions import all_submissions
+    from synthclip_hpc.submissions import all_submissions
 
     frozen, config = run.load_config(), config_of(options)
     stages = started_stages(run)
     if not stages:
-        raise UserError(f"run={run.path}: nothing has started; start with: python -m synthclip_hpc.submit stage=captions run={run.path}")
+        raise UserError(
+            f"run={run.path}: nothing has started; start with: "
+            f"python -m synthclip_hpc.submit stage=captions run={run.path}"
+        )
     if any(get(frozen, key) != get(config, key) for key in keys_with_role("identity")):
         # Only a changed identity needs the sources again: a resume works without the bank's file.
         refuse_drift(run, lay_out(config, stages))

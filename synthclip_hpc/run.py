@@ -1,9 +1,9 @@
 """The run directory: the only place that knows the file names above a phase.
 
-    run.toml  provenance.json
-    submissions/00003-captions/   record.json, shards.json, submitit's files
-    logs/captions/                one log per element or local worker
-    captions/write/               a PhaseDirectory (sharding.directory knows the names inside)
+run.toml  provenance.json
+submissions/00003-captions/   record.json, shards.json, submitit's files
+logs/captions/                one log per element or local worker
+captions/write/               a PhaseDirectory (sharding.directory knows the names inside)
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Run:
         schema = table.pop("schema", None)
         if schema != SCHEMA:
             raise UserError(
-                f"{self.config_path}: schema {schema}, this version reads {SCHEMA}; use the synthclip-hpc that made the run"
+                f"{self.config_path}: schema {schema}, this version reads {SCHEMA}; "
+                "use the synthclip-hpc that made the run"
             )
         return apply_table(RunConfig(), table, str(self.config_path))
 

@@ -1,4 +1,4 @@
-"""The end of a phase: is everything there? Then the seal, which releases what follows; else which shards are missing, and why."""
+"""The end of a phase: all there? Then the seal, which releases what follows; else what is missing, and why."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sharding.inputs import load_inputs
 from sharding.files import fingerprint
+from sharding.inputs import load_inputs
 from sharding.journal import Journal, read_events
 from sharding.plan import Plan, load_plan
 from sharding.seal import PhaseIncomplete, Seal, write_seal
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.launch.submissions import Submission, load_submission
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission, load_submission
 
 
 def seal_phase(run: Run, stage: str, name: str) -> Seal:
@@ -28,7 +28,9 @@ def seal_phase(run: Run, stage: str, name: str) -> Seal:
     phase, directory = find_phase(stage, name), run.phase(stage, name)
     plan = load_plan(directory)
     if plan is None:
-        raise UserError(f"{stage}/{name} has no plan; submit it first: python -m synthclip_hpc.submit stage={stage} run={run.path}")
+        raise UserError(
+            f"{stage}/{name} has no plan; submit it first: python -m synthclip_hpc.submit stage={stage} run={run.path}"
+        )
     inputs = load_inputs(directory)
     try:
         if phase.check_sealed is not None and len(directory.marked_shards()) == plan.num_shards:
@@ -67,11 +69,14 @@ def seal_submission(run: Run, submission: Submission, attempt: str, **facts: Any
         seal = seal_phase(run, submission.stage, submission.phase)
     except (PhaseIncomplete, ValueError, OSError) as error:
         missing = error.missing if isinstance(error, PhaseIncomplete) else []
-        journal.event("end", reason="incomplete", missing=missing[:1000], num_missing=len(missing), message=str(error)[:2000])
+        journal.event(
+            "end", reason="incomplete", missing=missing[:1000], num_missing=len(missing), message=str(error)[:2000]
+        )
         print(f"{error}\nGo on with: python -m synthclip_hpc.resume run={run.path}", file=sys.stderr)
         return False
     journal.event("end", reason="completed", seal=seal.hash, seconds=round(time.monotonic() - started, 3))
-    print(f"{submission.stage}/{submission.phase}: {len(seal.shards)} shards sealed, {seal.counts.done} items done, {seal.counts.rejected} rejected")
+    items = f"{seal.counts.done} items done, {seal.counts.rejected} rejected"
+    print(f"{submission.stage}/{submission.phase}: {len(seal.shards)} shards sealed, {items}")
     return True
 
 

@@ -48,7 +48,10 @@ def verify(argv: list[str]) -> int:
             print(f"  {where}: {problem.path}: {problem.reason}")
         bad += len(problems)
     if bad:
-        print(f"reopen what is bad: python -m synthclip_hpc.repair run={run.path}; then: python -m synthclip_hpc.resume run={run.path}")
+        print(
+            f"reopen what is bad: python -m synthclip_hpc.repair run={run.path}\n"
+            f"then go on with:    python -m synthclip_hpc.resume run={run.path}"
+        )
     return 1 if bad else 0
 
 

@@ -27,10 +27,10 @@ from slurm.attempt import Attempt, from_environment
 from slurm.signals import StopFlag, Stopped
 from synthclip_hpc import provenance
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.launch.submissions import Submission, load_submission
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import Phase, ShardTaken, ShardTask
+from synthclip_hpc.submissions import Submission, load_submission
 
 if TYPE_CHECKING:
     from synthclip_hpc.config import RunConfig
@@ -69,7 +69,7 @@ class Bench:
 
 
 def bound_inputs(run: Run, phase: Phase) -> str:
-    """Bind the phase to the seals it builds on; return the hash of that binding. Raises UserError when one is missing."""
+    """Bind the phase to the seals it builds on; return that binding's hash. Raises UserError when one is missing."""
     inputs = {}
     for stage, name in phase.upstream:
         seal = load_seal(run.phase(stage, name))
@@ -146,8 +146,8 @@ def describe(error: BaseException) -> dict[str, Any]:
 def run_attempt(run: Run, submission: Submission, attempt: Attempt, element: int, stop: StopFlag) -> str:
     """Work through one element's share; return how it ended, as the journal's `end` event says it.
 
-    `completed`, `failed` (shards with errors of our own), `error` (the attempt itself), `notice` (advance notice of a time
-    limit or preemption), `terminated`, `orphaned`.
+    `completed`, `failed` (shards with errors of our own), `error` (the attempt itself), `notice` (advance notice of a
+    time limit or preemption), `terminated`, `orphaned`.
     """
     directory = run.phase(submission.stage, submission.phase)
     journal = Journal(directory.journal_path(attempt.name))
@@ -168,15 +168,15 @@ def run_attempt(run: Run, submission: Submission, attempt: Attempt, element: int
     return reason
 
 
-def _element(
-    run: Run, submission: Submission, attempt: Attempt, element: int, journal: Journal, stop: StopFlag
-) -> str:
+def _element(run: Run, submission: Submission, attempt: Attempt, element: int, journal: Journal, stop: StopFlag) -> str:
     phase = find_phase(submission.stage, submission.phase)
     directory = run.phase(submission.stage, submission.phase)
     plan = load_plan(directory)
     if plan is None or plan.hash != submission.plan_hash:
         found = plan.hash if plan else "none"
-        raise UserError(f"{directory.plan_path}: submission {submission.name} is of plan {submission.plan_hash}, found: {found}")
+        raise UserError(
+            f"{directory.plan_path}: submission {submission.name} is of plan {submission.plan_hash}, found: {found}"
+        )
     shards = deal(submission.shards(), submission.num_elements, element)
     bench = Bench(run, phase, plan, submission.config, attempt.name, journal, bound_inputs(run, phase), stop)
     return "failed" if work(bench, shards, submission.config.retries.errors) else "completed"
@@ -206,11 +206,11 @@ def run_local(run_path: str, submission_name: str, element: int, restart: int, s
 def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     """Be an array element; started by submitit, whose signal handlers ours replace.
 
-    Exits 0 when the share is done. Advance notice makes the element requeue itself, under its own array id; after a bare
-    SIGTERM Slurm has decided already, and the process waits to be killed, so that the job's state tells the truth.
+    Exits 0 when the share is done. Advance notice makes the element requeue itself, under its own array id; after a
+    bare SIGTERM Slurm has decided already, and the process waits to be killed, so that the job's state tells the truth.
     """
     from slurm.submission import clear_stale_result
-    from synthclip_hpc.launch.requeueing import after_notice, may_start
+    from synthclip_hpc.requeueing import after_notice, may_start
 
     stop = StopFlag()
     stop.install()
@@ -224,9 +224,8 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     reason = run_attempt(run, submission, attempt, element, stop)
     if reason == "completed":
         return
-    if reason == "notice":
-        after_notice(run, submission, attempt)
-    if reason in ("notice", "terminated"):
+    requeued = reason == "notice" and after_notice(run, submission, attempt)
+    if reason in ("notice", "terminated") and not requeued:
         from slurm.signals import wait_to_be_killed
 
         wait_to_be_killed(limit_s=120)

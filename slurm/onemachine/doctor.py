@@ -7,9 +7,9 @@ from pathlib import Path
 from shlex import quote
 
 from slurm.onemachine import packages, processes
+from slurm.onemachine.client import NODE_STATES_READY, node_reasons, node_states
 from slurm.onemachine.directory import is_lab_directory
 from slurm.onemachine.lab import CORE_DAEMONS, Lab, LabError, read_record
-from slurm.onemachine.start import NODE_STATES_READY, client, node_states
 
 COMMAND = "python -m slurm.onemachine"
 
@@ -41,7 +41,7 @@ def examine(directory: Path) -> list[Finding]:
     if not lab.is_running():
         return findings
     slurmds = {node: processes.recorded(directory, f"slurmd.{node}") is not None for node in lab.node_names}
-    return [*findings, *_nodes(lab, slurmds, option)]
+    return [*findings, *_nodes(lab, slurmds, restart, option)]
 
 
 def _daemon(lab: Lab, name: str, restart: str) -> Finding:
@@ -51,18 +51,12 @@ def _daemon(lab: Lab, name: str, restart: str) -> Finding:
     return Finding(True, f"{name} is alive (pid {process.pid})")
 
 
-def _nodes(lab: Lab, slurmds: dict[str, bool], option: str) -> list[Finding]:
+def _nodes(lab: Lab, slurmds: dict[str, bool], restart: str, option: str) -> list[Finding]:
     try:
         states = node_states(lab)
-        reasons = dict(
-            line.split("|", 1) for line in client(lab, "sinfo", "-h", "-N", "-p", "main", "-o", "%N|%E").splitlines()
-        )
+        reasons = node_reasons(lab)
     except LabError as error:
-        return [
-            Finding(
-                False, f"the controller does not answer: {error}", f"{COMMAND} down{option} && {COMMAND} up{option}"
-            )
-        ]
+        return [Finding(False, f"the controller does not answer: {error}", restart)]
     findings = []
     for node in lab.node_names:
         state = states.get(node, "unknown")

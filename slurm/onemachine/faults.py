@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from slurm.onemachine import processes
+from slurm.onemachine import daemons, processes
+from slurm.onemachine.client import ask, node_states
 from slurm.onemachine.lab import Lab, LabError, LabUsageError
 from slurm.onemachine.membership import node_processes
-from slurm.onemachine.start import client, node_states, start_slurmd
-
-__all__ = ["kill_slurmd", "kill_node", "start_slurmd", "resume_nodes"]
 
 _ROUNDS = 10
 
@@ -42,9 +40,21 @@ def kill_node(lab: Lab, node: str) -> None:
     raise LabError(f"processes of node {node} do not end: {sorted(process.pid for process in members)}")
 
 
+def start_slurmd(lab: Lab, node: str, timeout_s: float = 30.0) -> None:
+    """The node comes back: its slurmd is started and serves; one that is alive is left alone.
+
+    Raises:
+        LabUsageError: no such node.
+        LabError: slurmd does not start; the message ends with its log.
+    """
+    _check(lab, node)
+    daemons.start_slurmds(lab, [node], timeout_s)
+
+
 def resume_nodes(lab: Lab) -> list[str]:
-    """Return drained, draining, failed and down nodes to service; their names. A node without a slurmd comes back only with
-    `start_slurmd`.
+    """Return drained, draining, failed and down nodes to service; gives their names.
+
+    A node without a slurmd needs `start_slurmd` first.
 
     Raises:
         LabError: the controller does not answer or refuses.
@@ -52,7 +62,7 @@ def resume_nodes(lab: Lab) -> list[str]:
     states = node_states(lab)
     resumed = [node for node, state in states.items() if state.startswith(("drain", "down", "fail"))]
     if resumed:
-        client(lab, "scontrol", "update", f"nodename={','.join(resumed)}", "state=resume")
+        ask(lab, "scontrol", "update", f"nodename={','.join(resumed)}", "state=resume")
     return resumed
 
 

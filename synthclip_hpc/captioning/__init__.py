@@ -1,0 +1,1 @@
+"""Concept banks, and the engines that write captions for them."""

@@ -131,7 +131,8 @@ def _read_text(path: Path, name: str) -> str:
     except FileNotFoundError as error:
         known = "" if "/" in name or "." in name else nearest(name, BUILT_IN)
         raise UserError(
-            f"concepts.bank={name}: no such file{known}. Valid: {', '.join(BUILT_IN)}, or the path of a .txt, .json or .tsv (.gz, .zst)"
+            f"concepts.bank={name}: no such file{known}. "
+            f"Valid: {', '.join(BUILT_IN)}, or the path of a .txt, .json or .tsv (.gz, .zst)"
         ) from error
     except (OSError, EOFError) as error:
         raise UserError(f"concepts.bank={name}: cannot be read: {error.args[-1] if error.args else error}") from error

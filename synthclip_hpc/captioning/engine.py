@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from synthclip_hpc.config import CaptionsConfig
-from synthclip_hpc.errors import UserError, nearest
-
 
 class Request(NamedTuple):
     """One caption to write."""
@@ -41,22 +38,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free what the engine holds."""
         ...
-
-
-ENGINES = ("template",)
-
-
-def check_engine(config: CaptionsConfig) -> None:
-    """Raise UserError when the configuration names no engine there is."""
-    if config.engine not in ENGINES:
-        raise UserError(
-            f"captions.engine={config.engine}: no such engine{nearest(config.engine, ENGINES)}. Valid: {', '.join(ENGINES)}"
-        )
-
-
-def open_engine(config: CaptionsConfig) -> Engine:
-    """Load the configured engine."""
-    check_engine(config)
-    from synthclip_hpc.captioning.template import TemplateEngine
-
-    return TemplateEngine(items_per_s=config.template.items_per_s)

@@ -1,7 +1,7 @@
 """The `template` engine: no language model, a concept in one of CLIP's 80 zero-shot templates.
 
-This is the paper's NaiveCLIP baseline (appendix, "importance of the LLM"). The templates are those that OpenAI published
-with CLIP for ImageNet; each caption draws one by its seed.
+This is the paper's NaiveCLIP baseline (appendix, "importance of the LLM"). The templates are those that OpenAI
+published with CLIP for ImageNet; each caption draws one by its seed.
 """
 
 from __future__ import annotations

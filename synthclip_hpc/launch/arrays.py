@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from slurm.profiles import Profile, Resources, load_profile
+from slurm.profiles import Profile, ProfileError, Resources, load_profile
 from slurm.submission import JobRequest, SubmissionRefused, render_script, submit_array, submit_job
 from synthclip_hpc.config import RunConfig, SlurmConfig
 from synthclip_hpc.config_files import to_table
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link
 from synthclip_hpc.pipeline import STAGES
-from synthclip_hpc.launch.processes import identify
-from synthclip_hpc.launch.submissions import Submission, claim, update, withdraw
+from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission, claim, update, withdraw
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def find_target(config: RunConfig, cluster: str) -> Target:
 
         lab = find()
         if lab is None:
-            raise UserError("cluster=onemachine: no one-machine Slurm is running; start it: python -m slurm.onemachine up")
+            raise UserError(
+                "cluster=onemachine: no one-machine Slurm is running; start it: python -m slurm.onemachine up"
+            )
         environment = lab.environment()
         os.environ.update(environment)
         name = name or "onemachine"
@@ -73,7 +75,9 @@ def array_request(run: Run, link: Link, target: Target, name: str, dependency: s
     """Return the request of a phase's array; `name` is the submission's folder."""
     log = run.logs(link.phase.stage) / f"{name}_%A_%a.log"
     return JobRequest(
-        name=run.job_name(link.phase.stage, link.phase.name) if run.exists() else f"synthclip-NEW-{link.phase.stage}-{link.phase.name}",
+        name=run.job_name(link.phase.stage, link.phase.name)
+        if run.exists()
+        else f"synthclip-NEW-{link.phase.stage}-{link.phase.name}",
         folder=run.submissions_path / name,
         log=str(log),
         resources=target.resources(link.phase.stage),
@@ -122,7 +126,7 @@ def submit_link(
             "config": to_table(config),
             "claimer": identify(os.getpid()),
             "job_names": names,
-            "signal_lead_s": resources.signal_lead_s,
+            "signal_lead_s": resources.effective_signal_lead_s,
             "environment": target.environment,
             "after": after,
             "provenance": provenance,
@@ -148,7 +152,7 @@ def submit_link(
             dependency="afterany:" + ":".join(arrays),
         )
         seal_job = submit_job(seal, sealing.run_on_slurm, (str(run.path), claimed.name))
-    except SubmissionRefused:
+    except (SubmissionRefused, ProfileError):
         if arrays:
             from slurm.attempt import cancel
 

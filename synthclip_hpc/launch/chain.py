@@ -40,7 +40,9 @@ def lay_out(config: RunConfig, stages: Sequence[str]) -> list[Link]:
 
 def started_stages(run: Run) -> list[str]:
     """Return the stages of a run that have a plan."""
-    return [stage for stage in BUILT if any(run.phase(stage, phase.name).plan_path.exists() for phase in phases_of(stage))]
+    return [
+        stage for stage in BUILT if any(run.phase(stage, phase.name).plan_path.exists() for phase in phases_of(stage))
+    ]
 
 
 def bound_links(run: Run, stages: Sequence[str]) -> list[Link]:

@@ -14,8 +14,8 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.launch.chain import Link, is_sealed, missing_shards
 from synthclip_hpc.launch.liveness import living
-from synthclip_hpc.launch.submissions import Submission, all_submissions, withdraw
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission, all_submissions, withdraw
 
 if TYPE_CHECKING:
     from synthclip_hpc.launch.arrays import Target
@@ -88,7 +88,9 @@ def start(run: Run, links: Sequence[Link], config: RunConfig, cluster: str, *, a
             break
         started.submissions.append(submission)
         covered = f"{len(missing)} of {link.plan.num_shards} shards"
-        started.lines.append(f"{key}: {covered} in {submission.num_elements} elements, submission {submission.name}{_ids(submission)}")
+        started.lines.append(
+            f"{key}: {covered} in {submission.num_elements} elements, submission {submission.name}{_ids(submission)}"
+        )
         waits = True
         if target is None:
             local.append(submission)
@@ -129,7 +131,7 @@ def _submit(
 
 
 def first_of_phase(run: Run, mine: Submission, assume_ended: bool) -> bool:
-    """Tell, after a claim, whether no earlier submission of the phase is alive: of two at once the lower number stays."""
+    """Tell, after a claim, whether no earlier submission of the phase is alive: of two at once the lower stays."""
     same = [one for one in all_submissions(run) if (one.stage, one.phase) == (mine.stage, mine.phase)]
     earlier = [one for one in same if one.number < mine.number]
     return not living(earlier, assume_ended=assume_ended)

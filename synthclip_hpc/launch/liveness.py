@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from slurm.queue import QueueSnapshot, read_queue
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.launch.processes import is_alive, is_elsewhere
-from synthclip_hpc.launch.submissions import Submission
+from synthclip_hpc.processes import is_alive, is_elsewhere
+from synthclip_hpc.submissions import Submission
 
 _CLAIM_LASTS_S = 600
 """A claim made on another host, without a job in the queue, counts as abandoned after this time."""
@@ -35,7 +35,8 @@ def living(submissions: Sequence[Submission], *, assume_ended: bool = False) -> 
     queue = read_queue(names) if names and not assume_ended else QueueSnapshot((), time.time(), None)
     if queue.error is not None:
         raise UserError(
-            f"cannot tell which jobs still run: {queue.error}. Try again, or, if you know that they have ended, add assume_ended=true"
+            f"cannot tell which jobs still run: {queue.error}. "
+            "Try again, or, if you know that they have ended, add assume_ended=true"
         )
     return [one for one in candidates if is_living(one, candidates, queue, assume_ended)]
 
@@ -46,8 +47,8 @@ def is_living(one: Submission, others: Sequence[Submission], queue: QueueSnapsho
         who = one.record.get("supervisor") or one.record.get("claimer")
         if is_elsewhere(who) and not assume_ended:
             raise UserError(
-                f"submission {one.name} was started on host {who['host'] if who else '?'}, which cannot be asked from here; "
-                "run this command there, or, if that host's processes have ended, add assume_ended=true"
+                f"submission {one.name} was started on host {who['host'] if who else '?'}, which cannot be asked "
+                "from here; run this command there, or, if that host's processes have ended, add assume_ended=true"
             )
         return is_alive(who)
     recorded = {job for other in others for job in other.job_ids}

@@ -11,12 +11,14 @@ from typing import Any
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config_files import to_table
 from synthclip_hpc.launch.chain import Link, local_workers
-from synthclip_hpc.launch.processes import identify
-from synthclip_hpc.launch.submissions import Submission, claim, update
+from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission, claim, update
 
 
-def claim_link(run: Run, link: Link, missing: Sequence[int], config: RunConfig, provenance: dict[str, Any]) -> Submission | None:
+def claim_link(
+    run: Run, link: Link, missing: Sequence[int], config: RunConfig, provenance: dict[str, Any]
+) -> Submission | None:
     """Claim a local submission for the missing shards of a phase."""
     record = {
         "cluster": "local",

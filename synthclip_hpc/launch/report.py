@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards
 from synthclip_hpc.launch.launching import Started
 from synthclip_hpc.run import Run
 
+_WIDTHS = (12, 9, 9, 10, 9, 20, 11, 16)
 FILES_PER_SHARD = 2
 FILES_PER_ELEMENT = 6
 """At most: submitit's three, a journal, a log, and one to spare."""
@@ -35,7 +36,10 @@ def dry_run_text(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
         from synthclip_hpc.launch.arrays import find_target
 
         target = find_target(config, cluster)
-    heading = f"{'phase':<16}{'items':>12}{'shards':>9}{'missing':>9}{'elements':>10}{'files':>9}{'disk':>20}{'GPU hours':>11}{'CPU hours':>16}"
+    columns = zip(
+        ("items", "shards", "missing", "elements", "files", "disk", "GPU hours", "CPU hours"), _WIDTHS, strict=True
+    )
+    heading = f"{'phase':<16}" + "".join(f"{name:>{width}}" for name, width in columns)
     lines = [f"run: {run.path}", f"cluster: {cluster}", "", heading]
     sources, scripts = [], []
     for link in links:
@@ -49,18 +53,36 @@ def dry_run_text(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
                 from synthclip_hpc.launch.arrays import num_elements, script_of
 
                 elements = num_elements(target, link.phase.stage, missing)
-                scripts += ["", f"sbatch script of {link.phase.key}:", script_of(run, link, target, missing).rstrip("\n")]
+                scripts += [
+                    "",
+                    f"sbatch script of {link.phase.key}:",
+                    script_of(run, link, target, missing).rstrip("\n"),
+                ]
         files = FILES_PER_SHARD * plan.num_shards + FILES_PER_ELEMENT * elements + FILES_PER_SUBMISSION
         todo = missing * plan.shard_items if missing < plan.num_shards else plan.num_items
-        hours = _between(*(todo * seconds / 3600 for seconds in estimate.seconds_per_item))
+        hours = _between(estimate.seconds_per_item, todo / 3600, _hours)
         gpu, cpu = (hours, "-") if estimate.device == "GPU" else ("none", hours)
-        disk = _between(*(plan.num_items * size / 1e6 for size in estimate.bytes_per_item), unit=" MB")
+        disk = _between(estimate.bytes_per_item, plan.num_items, _size)
+        cells = (*(f"{n:,}" for n in (plan.num_items, plan.num_shards, missing, elements, files)), disk, gpu, cpu)
         lines.append(
-            f"{link.phase.key:<16}{plan.num_items:>12,}{plan.num_shards:>9,}{missing:>9,}{elements:>10,}{files:>9,}{disk:>20}{gpu:>11}{cpu:>16}"
+            f"{link.phase.key:<16}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
         )
         sources.append(f"{link.phase.key}: plan {plan.hash[:16]}; cost from: {estimate.source}")
     return "\n".join([*lines, "", *sources, *scripts]) + "\n"
 
 
-def _between(low: float, high: float, unit: str = "") -> str:
-    return f"{low:,.3g}-{high:,.3g}{unit}" if low != high else f"{low:,.3g}{unit}"
+def _between(ends: tuple[float, float], factor: float, show: Callable[[float], str]) -> str:
+    low, high = (show(end * factor) for end in ends)
+    return low if low == high else f"{low} - {high}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.2f}" if hours >= 0.01 else "<0.01"
+
+
+def _size(size_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:,.3g} TB"

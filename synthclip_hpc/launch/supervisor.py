@@ -1,7 +1,7 @@
 """The local supervisor: keeps the workers of one submission alive after the other, then seals, then goes on.
 
-It holds no state that matters: killed at any moment, it leaves the same files as a killed Slurm job, and `resume` starts
-another. Its workers notice that they are orphans and stop at their next safe point.
+It holds no state that matters: killed at any moment, it leaves the same files as a killed Slurm job, and `resume`
+starts another. Its workers notice that they are orphans and stop at their next safe point.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharding.journal import Journal
-from synthclip_hpc.launch.submissions import Submission, load_submission, update
 from synthclip_hpc.run import Run
 from synthclip_hpc.sealing import seal_submission
+from synthclip_hpc.submissions import Submission, load_submission, update
 
 _POLL_S = 0.1
 _GRACE_S = 10.0
@@ -76,7 +76,9 @@ class Supervisor:
         if self.stopping or code in (0, _OWN_ERROR):
             return None
         if worker.restart >= self.restart_limit:
-            self.journal.event("gave_up", element=worker.element, cause="unknown", count=worker.restart + 1, limit=self.restart_limit)
+            self.journal.event(
+                "gave_up", element=worker.element, cause="unknown", count=worker.restart + 1, limit=self.restart_limit
+            )
             return None
         return self._start(worker.element, worker.restart + 1)
 

@@ -1,4 +1,4 @@
-"""Why attempts ended: from their journals first, the local supervisor's second, Slurm's accounting last, for the vanished."""
+"""Why attempts ended: from their journals first, from Slurm's accounting last, for those that vanished."""
 
 from __future__ import annotations
 

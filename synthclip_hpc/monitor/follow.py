@@ -30,7 +30,9 @@ def follow(run: Run) -> int:
                 snapshot = watcher.look()
                 live.update(render(snapshot), refresh=True)
     except KeyboardInterrupt:
-        console.print(f"no longer following; the work goes on. Look again: python -m synthclip_hpc.status run={run.path}")
+        console.print(
+            f"no longer following; the work goes on. Look again: python -m synthclip_hpc.status run={run.path}"
+        )
         return 130
     return 0 if is_done(snapshot) else 1
 

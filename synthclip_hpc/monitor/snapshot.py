@@ -17,11 +17,11 @@ from sharding.seal import load_seal
 from slurm.accounting import AccountingSnapshot, read_accounting
 from slurm.queue import QueuePoller, QueueRow, QueueSnapshot
 from synthclip_hpc.launch.liveness import is_living, open_submissions, queue_names
-from synthclip_hpc.launch.submissions import Submission, all_submissions
 from synthclip_hpc.monitor.causes import explain
 from synthclip_hpc.monitor.journals import PhaseJournals, Story
 from synthclip_hpc.pipeline import BUILT, phases_of
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission, all_submissions
 
 SCHEMA = 1
 ACCOUNTING_EVERY_S = 30.0
@@ -125,7 +125,7 @@ class Watcher:
         self._accounting: AccountingSnapshot | None = None
 
     def look(self) -> Snapshot:
-        """Take one snapshot: one listing a phase, one `squeue` if a job may be alive, `sacct` only for vanished attempts."""
+        """Take one snapshot: a listing a phase, one `squeue` if a job may be alive, `sacct` for vanished attempts."""
         now = time.time()
         submissions = all_submissions(self.run)
         plans: dict[str, Plan] = {}
@@ -232,12 +232,14 @@ def _alive(one: Submission, submissions: list[Submission], queue: QueueSnapshot)
 
 
 def _running(stories: Any, alive: list[Submission], rows: list[QueueRow]) -> set[str]:
-    """Name the attempts that are alive: the last life of each element that the queue or the supervisor keeps running."""
+    """Name the attempts that are alive: the last life of each element that queue or supervisor keep running."""
     in_queue = {row.job_id for row in rows if row.state in ("RUNNING", "COMPLETING")}
     local = {one.name for one in alive if one.cluster == "local"}
     last: dict[tuple[str, Any], Story] = {}
     for story in stories:
-        if story.role == "work" and (story.element_id in in_queue or story.job in in_queue or story.submission in local):
+        if story.role == "work" and (
+            story.element_id in in_queue or story.job in in_queue or story.submission in local
+        ):
             kept = last.get((story.job, story.index))
             if kept is None or story.restart > kept.restart:
                 last[story.job, story.index] = story
@@ -265,7 +267,11 @@ def _state(
         return "blocked", f"Slurm says {never[0]}: cancel, then resume"
     if pending:
         reason = pending.most_common(1)[0][0]
-        return ("waiting", "waits for the stage before it") if set(pending) == {"Dependency"} else ("pending", f"Slurm says {reason}")
+        return (
+            ("waiting", "waits for the stage before it")
+            if set(pending) == {"Dependency"}
+            else ("pending", f"Slurm says {reason}")
+        )
     if alive:
         started = any(story.submission == one.name for one in alive for story in stories)
         return ("running", last_message) if started else ("waiting", "waits for its turn")

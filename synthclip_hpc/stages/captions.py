@@ -16,7 +16,8 @@ from sharding.ids import derive, item_id
 from sharding.marker import Counts
 from sharding.plan import Plan
 from sharding.table import inspect_table, write_table
-from synthclip_hpc.captioning.engine import Engine, Request, check_engine, open_engine
+from synthclip_hpc.captioning.engine import Engine, Request
+from synthclip_hpc.captioning.engines import check_engine, open_engine
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.batches import run_batches
@@ -85,7 +86,9 @@ def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
 
     table = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"), schema=concepts_stage.schema())
     if table.num_rows != plan.identity["concepts.count"]:
-        raise UserError(f"the concept table has {table.num_rows} rows, the plan {plan.identity['concepts.count']}; run verify")
+        raise UserError(
+            f"the concept table has {table.num_rows} rows, the plan {plan.identity['concepts.count']}; run verify"
+        )
     engine = open_engine(config.captions)
     try:
         yield lambda task: _write_shard(task, table, engine)
@@ -166,7 +169,9 @@ def check_unique(directory: PhaseDirectory, plan: Plan) -> None:
     ids.sort()
     same = np.flatnonzero(ids[1:] == ids[:-1])
     if same.size:
-        raise UserError(f"captions/write: {same.size} caption ids occur twice, the first is {ids[same[0]]}; leave out its concept")
+        raise UserError(
+            f"captions/write: {same.size} caption ids occur twice, the first is {ids[same[0]]}; leave out its concept"
+        )
 
 
 def estimate(config: RunConfig) -> Estimate:

@@ -51,7 +51,9 @@ def concept_ids(concepts: tuple[str, ...]) -> list[int]:
         seen: dict[int, str] = {}
         for number, concept in zip(ids, concepts, strict=True):
             if number in seen:
-                raise UserError(f"concepts {seen[number]!r} and {concept!r} share the id {number}; leave out one of them")
+                raise UserError(
+                    f"concepts {seen[number]!r} and {concept!r} share the id {number}; leave out one of them"
+                )
             seen[number] = concept
     return ids
 

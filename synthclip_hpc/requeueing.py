@@ -13,15 +13,15 @@ from collections import Counter
 
 from sharding.journal import Journal, read_events
 from slurm.attempt import Attempt, RequeueRefused, job_end_time, requeue
-from synthclip_hpc.launch.submissions import Submission
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission
 
 # A time-limit signal may come early (Slurm rounds to its own checks); further from the end it is a preemption.
 _SLACK_S = 90
 
 
-def after_notice(run: Run, submission: Submission, attempt: Attempt) -> None:
-    """Requeue this element after advance notice, unless its cause has used up its limit."""
+def after_notice(run: Run, submission: Submission, attempt: Attempt) -> bool:
+    """Requeue this element after advance notice; False when its cause has used up its limit, or Slurm refuses."""
     lead_s = float(submission.record.get("signal_lead_s", 0))
     end = job_end_time(attempt.element_id, timeout_s=10)
     cause = "timeout" if end is not None and end - time.time() <= lead_s + _SLACK_S else "preemption"
@@ -31,7 +31,7 @@ def after_notice(run: Run, submission: Submission, attempt: Attempt) -> None:
     earlier = own_causes(run, submission, attempt)[cause]
     if earlier >= limit:
         journal.event("gave_up", cause=cause, count=earlier + 1, limit=limit)
-        return
+        return False
     # Journalled first: a successful requeue may kill this process at once.
     journal.event("requeue", cause=cause)
     try:
@@ -39,12 +39,14 @@ def after_notice(run: Run, submission: Submission, attempt: Attempt) -> None:
     except RequeueRefused as error:
         journal.event("requeue_refused", cause=cause, message=str(error))
         print(f"requeue refused: {error}; the shards stay open for resume", file=sys.stderr)
+        return False
+    return True
 
 
 def may_start(run: Run, submission: Submission, attempt: Attempt) -> None:
     """End this attempt before it starts when its element was interrupted too often by one cause.
 
-    What its journals cannot explain is asked of Slurm's accounting, once, and only when there is enough of it to matter.
+    What its journals cannot explain is asked of Slurm's accounting, once, and only when there is enough of it.
     """
     limits = submission.config.retries
     causes = own_causes(run, submission, attempt)

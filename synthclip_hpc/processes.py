@@ -27,7 +27,7 @@ def is_elsewhere(who: dict[str, Any] | None) -> bool:
 
 def _start_ticks(pid: int) -> int | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 (a kernel file, not one of a run)
+        with open(f"/proc/{pid}/stat", "rb") as file:
             # The command name is in parentheses and may hold spaces and parentheses itself.
             fields = file.read().rpartition(b")")[2].split()
     except OSError:

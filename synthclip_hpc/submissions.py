@@ -107,9 +107,13 @@ def load_submission(run: Run, name: str) -> Submission:
     try:
         record = json.loads((path / "record.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}/record.json: cannot be read ({error}); restore it, or remove {path} when its jobs ended") from error
+        raise UserError(
+            f"{path}/record.json: cannot be read ({error}); restore it, or remove {path} when its jobs ended"
+        ) from error
     if record.get("schema") != SCHEMA:
-        raise UserError(f"{path}/record.json: schema {record.get('schema')}, this version reads {SCHEMA}; use a newer synthclip-hpc")
+        raise UserError(
+            f"{path}/record.json: schema {record.get('schema')}, this version reads {SCHEMA}; use a newer synthclip-hpc"
+        )
     return Submission(path, record)
 
 
