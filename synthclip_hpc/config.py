@@ -116,9 +116,10 @@ class SlurmConfig:
     """The cluster's MaxArraySize (0 = ask the cluster)."""
     python: str | None = execution(None)
     """Python to start on the nodes (default: the one that submits)."""
-    setup: tuple[str, ...] | None = execution(None)
+    # None first: tyro tests a default against the members in order, and for a tuple it imports typeguard (80 ms).
+    setup: None | tuple[str, ...] = execution(None)
     """Shell lines to run first on the node, e.g. `module load cuda`."""
-    srun_args: tuple[str, ...] | None = execution(None)
+    srun_args: None | tuple[str, ...] = execution(None)
     """Further arguments for srun."""
     container: str | None = execution(None)
     """Container command put before python, e.g. `apptainer exec --nv image.sif`."""

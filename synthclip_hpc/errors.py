@@ -16,9 +16,9 @@ class UserError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?`, or an empty string when nothing known is near `name`."""
+    """Return ` (did you mean 'x'?)`, or an empty string when nothing known is near `name`."""
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def is_user_mistake(error: BaseException) -> bool:

@@ -30,9 +30,12 @@ def find_phase(stage: str, name: str) -> Phase:
 
 
 def parse_stages(text: str) -> list[str]:
-    """Turn `stage=captions,balance` or `stage=all` into stages in pipeline order; an unknown one names the nearest."""
+    """Turn `stage=captions,balance` or `stage=all` into stages in pipeline order; an unknown one names the nearest.
+
+    `all` is every stage that this version builds.
+    """
     if text == "all":
-        return list(STAGES)
+        return list(BUILT)
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError(f"stage is missing: name one or more of {', '.join(STAGES)}, or all; e.g. stage=captions")

@@ -58,6 +58,7 @@ class Run:
         """Make the directory (private to the user) and freeze the configuration; an existing run is left alone."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._refuse_foreign()
             self.submissions_path.mkdir(exist_ok=True)
             identity = {"schema": SCHEMA, "run_id": secrets.token_hex(4)}
             create_file(self.provenance_path, canonical_json(identity | {"created": provenance}))
@@ -66,6 +67,19 @@ class Run:
             raise UserError(f"run={self.path}: is a file, not a directory; name another place") from error
         except OSError as error:
             raise UserError(f"run={self.path}: cannot be written ({error.strerror}); name a writable place") from error
+
+    def _refuse_foreign(self) -> None:
+        """Raise UserError for a folder with something else in it: a run must not be strewn over someone's files."""
+        if self.exists():
+            return
+        # What a `create` that was killed half-way, or a fresh file system, may have left.
+        ours = ("submissions", "provenance.json", "lost+found")
+        foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours and entry.name[0] != ".")
+        if foreign:
+            raise UserError(
+                f"run={self.path}: this folder holds other things ({', '.join(foreign[:3])}) and no run.toml; "
+                "name a new or empty folder"
+            )
 
     def update_config(self, config: RunConfig) -> None:
         """Replace the frozen configuration; the caller has checked that no started phase drifts."""

@@ -1,6 +1,6 @@
 """The command line: `python -m slurm.onemachine up|down|env|doctor`.
 
-Exit codes: 0 done (also: it was so already); 1 something failed or is unwell; 2 the command could not be carried out as given.
+Exit codes: 0 done, or it was so already; 1 something failed or is unwell; 2 the command cannot be carried out as given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from slurm.onemachine import faults, packages
+from slurm.onemachine import faults, packages, processes
+from slurm.onemachine.client import NODE_STATES_READY, node_states
 from slurm.onemachine.doctor import COMMAND, examine
 from slurm.onemachine.lab import Lab, LabError, LabUsageError, checked_directory, default_directory, find
 from slurm.onemachine.start import up
@@ -85,6 +86,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
             faults.start_slurmd(lab, node)
         resumed = faults.resume_nodes(lab)
         print(f"resumed: {', '.join(resumed) or 'no node needed it'}")
+        # A node just resumed counts as not responding until its slurmd has registered again.
+        processes.wait_until(lambda: NODE_STATES_READY.issuperset(node_states(lab).values()), 10.0, poll_s=0.2)
     findings = examine(directory)
     for finding in findings:
         print(f"{'ok ' if finding.good else 'BAD'} {finding.text}")
@@ -111,9 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--cpus", type=int, default=8, help="CPUs that each node claims to have (default 8)")
     start.add_argument("--gpus", type=int, default=4, help="fake GPUs per node (default 4)")
     start.add_argument("--grace", type=int, default=10, metavar="SECONDS", help="GraceTime of low-grace (default 10)")
-    start.add_argument(
-        "--keep", action="store_true", help="go on with the queue and accounting that `down --keep` left"
-    )
+    start.add_argument("--keep", action="store_true", help="go on with what `down --keep` left")
     start.set_defaults(command=_up)
 
     stop = commands.add_parser("down", help="stop the lab, kill its jobs, remove its files")

@@ -1,7 +1,7 @@
 """The lab's configuration files as text: pure functions of a `Lab`.
 
-Checked on Slurm 22.05. One unknown key in slurm.conf is fatal to every daemon and every client command, so that keys which
-later releases renamed or dropped are kept to the few that matter, with the reason beside them.
+Checked on Slurm 22.05. One unknown key in slurm.conf is fatal to every daemon and every client command, so there are no
+keys here that only repeat a default: later releases rename and drop them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ REQUEUE_DELAY_S = 5
 
 
 def files(lab: Lab) -> dict[Path, str]:
-    """Every configuration file of the lab: path -> text. slurmdbd.conf must not be readable by others (slurmdbd checks)."""
+    """Every configuration file of the lab: path -> text. slurmdbd refuses a slurmdbd.conf that others can read."""
     etc = lab.conf.parent
     return {
         etc / "slurm.conf": slurm_conf(lab),
@@ -75,7 +75,7 @@ PriorityType=priority/basic
 MaxArraySize={lab.max_array_size}
 MaxJobCount={max(20000, 2 * lab.max_array_size)}
 
-# A higher PriorityTier preempts a lower one. With preempt_send_user_signal a job's own --signal comes at the start of its grace.
+# A higher PriorityTier preempts a lower one; preempt_send_user_signal sends a job's own --signal as its grace begins.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
@@ -113,11 +113,12 @@ def gres_conf(lab: Lab) -> str:
 
 
 def gpu_devices(lab: Lab) -> list[Path]:
+    """Where the fake GPUs' device links lie."""
     return [lab.directory / "gpu" / f"nvidia{number}" for number in range(lab.gpus)]
 
 
 def slurmdbd_conf(lab: Lab) -> str:
-    """The text of slurmdbd.conf. The password guards nothing: the database listens on a socket in a directory of mode 700."""
+    """The text of slurmdbd.conf. The password guards nothing: the database's socket lies in a directory of mode 700."""
     directory = lab.directory
     return f"""\
 DbdHost=localhost

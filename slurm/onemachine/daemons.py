@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from slurm.onemachine import configuration, packages, processes
 from slurm.onemachine.client import ask, clean_environment
 from slurm.onemachine.lab import Lab, LabError
+from slurm.onemachine.membership import node_processes
 from slurm.onemachine.processes import Process
 
 _LOG_TAIL_LINES = 15
@@ -83,10 +85,12 @@ def start_slurmds(lab: Lab, nodes: Sequence[str], timeout_s: float) -> None:
         name = f"slurmd.{node}"
         if processes.recorded(lab.directory, name) is None:
             (lab.directory / "spool" / node).mkdir(exist_ok=True)
-            started[node] = _start(lab, name, "slurmd", ["-D", "-f", str(lab.conf), "-N", node])
+            # -b: "the node has rebooted". Without it the controller takes jobs whose processes are gone for running.
+            rebooted = [] if node_processes(lab.directory, node) else ["-b"]
+            arguments = ["-D", *rebooted, "-f", str(lab.conf), "-N", node]
+            started[node] = _start(lab, name, "slurmd", arguments)
     for node, process in started.items():
-        port = lab.node_port(node)
-        _await(lab, f"slurmd.{node}", process, lambda port=port: _answers(port), timeout_s)
+        _await(lab, f"slurmd.{node}", process, partial(_answers, lab.node_port(node)), timeout_s)
 
 
 def log_tail(directory: Path, name: str) -> str:

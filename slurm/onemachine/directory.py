@@ -74,5 +74,6 @@ def _check_ownership(path: Path) -> None:
         raise LabUsageError(f"dir: {path} belongs to user id {owner}, not to {os.geteuid()}; choose another with --dir")
     if not is_lab_directory(path) and any(path.iterdir()):
         raise LabUsageError(
-            f"dir: {path} holds files that are not a lab's; choose an empty directory or one that does not exist with --dir"
+            f"dir: {path} holds files that are not a lab's; "
+            "choose an empty directory, or one that does not exist yet, with --dir"
         )

@@ -36,6 +36,10 @@ def examine(directory: Path) -> list[Finding]:
     lab = read_record(directory)
     if lab is None:
         return [*findings, Finding(False, f"an unfinished start lies in {directory}", f"{COMMAND} up{option}")]
+    if all(processes.recorded(directory, name) is None for name in CORE_DAEMONS):
+        text = f"the lab in {directory} is not running: it crashed, or was stopped with --keep"
+        remedy = f"{COMMAND} up{option} (a new lab) or {COMMAND} up --keep{option} (its queue and accounting go on)"
+        return [*findings, Finding(False, text, remedy)]
     restart = f"{COMMAND} down{option} && {COMMAND} up{option}"
     findings += [_daemon(lab, name, restart) for name in CORE_DAEMONS]
     if not lab.is_running():
@@ -64,6 +68,9 @@ def _nodes(lab: Lab, slurmds: dict[str, bool], restart: str, option: str) -> lis
             findings.append(Finding(False, f"{node}: {state}; its slurmd is dead", f"{COMMAND} doctor --fix{option}"))
         elif state in NODE_STATES_READY:
             findings.append(Finding(True, f"{node}: {state}"))
+        elif state.endswith("*"):
+            log = lab.directory / "log" / f"slurmd.{node}.log"
+            findings.append(Finding(False, f"{node}: {state}", f"no contact yet: look again soon; its log: {log}"))
         else:
             line = f"SLURM_CONF={quote(str(lab.conf))} scontrol update nodename={node} state=resume"
             findings.append(Finding(False, f"{node}: {state} ({reasons.get(node, 'no reason given')})", line))

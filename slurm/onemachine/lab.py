@@ -20,7 +20,7 @@ MAX_SOCKET_PATH = 107
 """Bytes in `sockaddr_un.sun_path`, less the closing zero."""
 _SAFE_DIRECTORY = re.compile(r"/[A-Za-z0-9._/+@-]*")
 _FIRST_PORT, _LAST_PORT = 17000, 30000
-"""Below Linux's default range for outgoing connections, which would otherwise take a port between our choice and its use."""
+"""Below Linux's default range for outgoing connections: one of those could take a port between choice and use."""
 
 
 class LabError(RuntimeError):
@@ -95,7 +95,7 @@ class Lab:
         return {"SLURM_CONF": str(self.conf)}
 
     def is_running(self) -> bool:
-        """Whether munged, mariadbd, slurmdbd and slurmctld are alive. Nodes may be down: losing some is part of a drill."""
+        """Whether munged, mariadbd, slurmdbd and slurmctld live. Nodes may be down: losing some is part of a drill."""
         return all(processes.recorded(self.directory, name) is not None for name in CORE_DAEMONS)
 
 
@@ -105,7 +105,7 @@ def default_directory() -> Path:
 
 
 def find(directory: Path | None = None) -> Lab | None:
-    """The running lab in `directory` (default: the user's own), or None when there is none, or only a dead one's files."""
+    """The running lab in `directory` (default: the user's own); None when there is none or only a dead one's files."""
     lab = read_record(checked_directory(directory))
     return lab if lab is not None and lab.is_running() else None
 
@@ -146,13 +146,14 @@ def checked_directory(directory: Path | None, nodes: int = 1) -> Path:
     length = len(os.fsencode(path))
     if length + suffix > MAX_SOCKET_PATH:
         raise LabUsageError(
-            f"dir: {str(path)!r} is {length} bytes long; a Unix socket path holds {MAX_SOCKET_PATH} bytes and the lab's longest "
-            f"adds {suffix}, so at most {MAX_SOCKET_PATH - suffix} are valid: choose a shorter one with --dir"
+            f"dir: {str(path)!r} is {length} bytes long; a Unix socket path holds {MAX_SOCKET_PATH} bytes and "
+            f"the lab's longest adds {suffix}, so at most {MAX_SOCKET_PATH - suffix} are valid: choose a shorter one with --dir"
         )
     return path
 
 
 def record_path(directory: Path) -> Path:
+    """Where the lab in `directory` records its shape and ports."""
     return directory / "lab.json"
 
 
@@ -172,8 +173,9 @@ def read_record(directory: Path) -> Lab | None:
 
 
 def free_base_port(directory: Path, count: int) -> int:
-    """First of `count` neighbouring free TCP ports. The search starts at a place derived from `directory`, so that two labs
-    which start at the same moment look at different ports.
+    """First of `count` neighbouring free TCP ports.
+
+    The search starts at a place derived from `directory`: two labs which start at the same moment look elsewhere.
 
     Raises:
         LabError: nothing is free in the whole range.

@@ -1,8 +1,8 @@
 """Which of the machine's processes belong to a lab, those included that no pid file names.
 
-Slurm's own processes overwrite their environment with their title, so they are known by where they work: each has its working
-directory or its log in the lab. Job processes are known by the environment that slurmd gave them, and by descent: one that
-scrubbed its environment is still a child of its slurmstepd.
+Some of Slurm's own processes overwrite their environment with their title, so daemons are known by where they work: their
+working directory or log is in the lab. Job processes are known by the environment that slurmd gave them, and by descent:
+one that scrubbed its environment is still a child of its slurmstepd.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _is_daemon(status: Status, directory: Path) -> bool:
 
 
 def _is_job(pid: int, directory: Path, node: str | None) -> bool:
-    # SLURMD_NODENAME besides SLURM_CONF: a user's shell has the latter from `env`, and one under salloc has a job id too.
+    # Not SLURM_CONF alone, which a user's shell has from `env`, nor a job id, which a shell under salloc has too.
     environment = processes.initial_environment(pid)
     found = environment.get("SLURMD_NODENAME")
     if environment.get("SLURM_CONF") != str(directory / "etc" / "slurm.conf") or found is None:

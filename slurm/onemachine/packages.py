@@ -25,11 +25,12 @@ _SYSTEM_PATHS = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def search_path() -> str:
+    """PATH with the directories of daemons."""
     return f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATHS}"
 
 
 def program(name: str) -> str | None:
-    """Absolute path of a program of the lab, looked for in the daemons' directories too; None when it is not installed."""
+    """Absolute path of a program of the lab, also from the daemons' directories; None when it is not installed."""
     return shutil.which(name, path=search_path())
 
 
@@ -44,6 +45,6 @@ def install_advice(missing: list[str]) -> str:
     return (
         f"not installed: {', '.join(missing)} (Debian packages: {' '.join(packages)})\n"
         f"install: apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}\n"
-        "The lab runs daemons of its own, so the packages' services need not start; in a container or image, before installing:\n"
+        "The lab runs daemons of its own; so that the packages' services do not start, run this before installing:\n"
         "  printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d"
     )

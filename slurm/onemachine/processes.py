@@ -83,9 +83,9 @@ def initial_environment(pid: int) -> dict[str, str]:
 
 
 def start_daemon(directory: Path, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> Process:
-    """Start a program that stays in the foreground, detached from this terminal, and record it as `name` in `directory`.
+    """Start a program that stays in the foreground, detached from this terminal; record it as `name` in `directory`.
 
-    What it prints goes to log/NAME.out. The foreground form is used as it gives the pid at once, with no file to wait for.
+    What it prints goes to log/NAME.out. In the foreground form its pid is known at once, with no file to wait for.
     """
     with open(directory / "log" / f"{name}.out", "ab") as output:
         child = subprocess.Popen(
@@ -110,7 +110,7 @@ def start_daemon(directory: Path, name: str, argv: Sequence[str], environment: M
 
 
 def recorded(directory: Path, name: str) -> Process | None:
-    """The living process recorded as `name`; None when it has ended, was never started, or its record cannot be read."""
+    """The living process recorded as `name`; None when it has ended, never started, or its record cannot be read."""
     try:
         values = json.loads(_record_path(directory, name).read_text())
         process = Process(values["pid"], values["start_ticks"])
@@ -169,8 +169,8 @@ def _record_path(directory: Path, name: str) -> Path:
 
 
 def _reap(pid: int) -> None:
-    # A daemon started by this very process (tests do) stays a zombie until asked for. Nobody else's child may be touched:
-    # its exit status belongs to whoever started it.
+    # A daemon started by this very process (tests do) stays a zombie until asked for. No other child may be touched: its
+    # exit status belongs to whoever started it.
     if pid not in _started_here:
         return
     try:

@@ -15,8 +15,8 @@ _ROUNDS = 10
 def down(lab_or_directory: Lab | Path | None = None, keep: bool = False) -> bool:
     """Stop every daemon and job process of a lab and remove its files; False when there was no lab at all.
 
-    Works on a running lab, a crashed one and a half-started one. With `keep` queue and accounting are saved and the files
-    left for `up(keep=True)`; running jobs meet what they would meet when the power fails: killed, and requeued by the next `up`.
+    Works on a running lab, a crashed one and a half-started one. With `keep` queue and accounting are saved and the
+    files left for `up(keep=True)`; to running jobs that is a power failure: they are killed, and requeued by that `up`.
 
     Raises:
         LabUsageError: the directory is another user's, or holds files that are no lab's.
@@ -55,7 +55,7 @@ def kill_everything(directory: Path) -> int:
 
 
 def _save(directory: Path) -> None:
-    # The controller writes its queue when it is asked to end, and sends its last records to slurmdbd, and that to mariadbd.
+    # The controller writes its queue when asked to end, and sends its last records to slurmdbd, and that to mariadbd.
     nodes = [name for name in processes.recorded_names(directory) if name.startswith("slurmd.")]
     for names in (["slurmctld"], nodes, ["slurmdbd"], ["mariadbd"]):
         found = (processes.recorded(directory, name) for name in names)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sharding.seal import load_seal
 from synthclip_hpc import provenance
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
@@ -64,6 +65,7 @@ def start(run: Run, links: Sequence[Link], config: RunConfig, cluster: str, *, a
         if is_sealed(run, link):
             started.lines.append(f"{key}: done ({link.plan.num_shards} shards sealed)")
             continue
+        after = after or _wait_for_upstream(run, link, links, alive)
         if link.phase.inline:
             from synthclip_hpc.launch.inline import do_inline
 
@@ -73,7 +75,7 @@ def start(run: Run, links: Sequence[Link], config: RunConfig, cluster: str, *, a
         running = [one for one in alive if (one.stage, one.phase) == (link.phase.stage, link.phase.name)]
         if running:
             started.lines.append(f"{key}: already submitted as {running[-1].name}{_ids(running[-1])}")
-            after, waits = (running[-1].record.get("seal_jobs") or [None])[-1], True
+            after, waits = last_job(running[-1]), True
             continue
         missing = missing_shards(run, link)
         if not missing and not waits:
@@ -92,16 +94,40 @@ def start(run: Run, links: Sequence[Link], config: RunConfig, cluster: str, *, a
             f"{key}: {covered} in {submission.num_elements} elements, submission {submission.name}{_ids(submission)}"
         )
         waits = True
+        after = last_job(submission)
         if target is None:
             local.append(submission)
-        else:
-            after = submission.record["seal_jobs"][-1]
     if local:
         from synthclip_hpc.launch.local import start_supervisor
 
         renewed = {one.name: one for one in start_supervisor(run, local)}
         started.submissions = [renewed.get(one.name, one) for one in started.submissions]
     return started
+
+
+def _wait_for_upstream(run: Run, link: Link, links: Sequence[Link], alive: Sequence[Submission]) -> str | None:
+    """Return the seal job or submission to wait for when a phase upstream, not of this command, is still at work.
+
+    Raises UserError when such a phase is neither sealed nor alive: nothing would ever release this one.
+    """
+    keys = {other.phase.key for other in links}
+    for stage, name in link.phase.upstream:
+        if f"{stage}/{name}" in keys or load_seal(run.phase(stage, name)) is not None:
+            continue
+        at_work = [one for one in alive if (one.stage, one.phase) == (stage, name)]
+        if not at_work:
+            raise UserError(
+                f"{link.phase.key} builds on {stage}/{name}, which is neither finished nor at work; "
+                f"run: python -m synthclip_hpc.resume run={run.path}"
+            )
+        return last_job(at_work[-1])
+    return None
+
+
+def last_job(submission: Submission) -> str:
+    """Return what a later phase waits for: the seal job on Slurm, the submission itself under a local supervisor."""
+    jobs = submission.record.get("seal_jobs")
+    return str(jobs[-1]) if jobs else submission.name
 
 
 def _submit(
@@ -117,13 +143,18 @@ def _submit(
     def is_first(mine: Submission) -> bool:
         return first_of_phase(run, mine, assume_ended)
 
+    if after is not None and after.isdigit() != (target is not None):
+        raise UserError(
+            f"{link.phase.key} would wait for {after}, which is at work on another cluster; "
+            "submit this stage when it has finished"
+        )
     if target is not None:
         from synthclip_hpc.launch.arrays import submit_link
 
         return submit_link(run, link, missing, config, target, after, facts, is_first)
     from synthclip_hpc.launch.local import claim_link
 
-    claimed = claim_link(run, link, missing, config, facts)
+    claimed = claim_link(run, link, missing, config, after, facts)
     if claimed is not None and not is_first(claimed):
         withdraw(claimed)
         return None

@@ -17,9 +17,9 @@ from synthclip_hpc.submissions import Submission, claim, update
 
 
 def claim_link(
-    run: Run, link: Link, missing: Sequence[int], config: RunConfig, provenance: dict[str, Any]
+    run: Run, link: Link, missing: Sequence[int], config: RunConfig, after: str | None, provenance: dict[str, Any]
 ) -> Submission | None:
-    """Claim a local submission for the missing shards of a phase."""
+    """Claim a local submission for the missing shards of a phase; `after` names the submission it waits for."""
     record = {
         "cluster": "local",
         "stage": link.phase.stage,
@@ -29,6 +29,7 @@ def claim_link(
         "num_elements": max(1, min(len(missing), local_workers(config))),
         "config": to_table(config),
         "claimer": identify(os.getpid()),
+        "after": after,
         "provenance": provenance,
     }
     return claim(run, link.phase.stage, missing, record)

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharding.journal import Journal
+from sharding.seal import load_seal
+from synthclip_hpc.launch.liveness import living
 from synthclip_hpc.run import Run
 from synthclip_hpc.sealing import seal_submission
 from synthclip_hpc.submissions import Submission, load_submission, update
 
 _POLL_S = 0.1
+_UPSTREAM_POLL_S = 1.0
 _GRACE_S = 10.0
 _OWN_ERROR = 1
 """Exit code of a worker that ended with an error of its own: starting it again would meet the same error."""
@@ -41,12 +44,27 @@ class Supervisor:
         self.run, self.submission = run, submission
         self.attempt = f"local{submission.number}_seal_0"
         self.journal = Journal(run.phase(submission.stage, submission.phase).journal_path(self.attempt))
+        self.journal.event(
+            "start", attempt=self.attempt, role="supervisor", submission=submission.name, pid=os.getpid()
+        )
         self.restart_limit = submission.config.retries.unknown
         self.stopping = False
 
     def stop(self, number: int, frame: object) -> None:
         """Ask for the end of everything; a signal handler, so it only sets a flag."""
         self.stopping = True
+
+    def wait_for_upstream(self) -> bool:
+        """Wait while another supervisor works on the submission that this one builds on; False when told to stop."""
+        after = self.submission.record.get("after")
+        while after and not self.stopping:
+            before = load_submission(self.run, after)
+            if load_seal(self.run.phase(before.stage, before.phase)) is not None:
+                break
+            if not living([before], assume_ended=True):
+                break  # it failed: our workers will say what is missing
+            time.sleep(_UPSTREAM_POLL_S)
+        return not self.stopping
 
     def supervise(self) -> bool:
         """Run all elements to their end; False when stopped by a signal."""
@@ -113,7 +131,7 @@ def main(argv: list[str]) -> int:
         supervisor = Supervisor(run, submission)
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
-        calm = supervisor.supervise()
+        calm = supervisor.wait_for_upstream() and supervisor.supervise()
         facts = {"job": f"local{submission.number}", "index": "seal", "restart": 0, "node": os.uname().nodename}
         sealed = calm and seal_submission(run, submission, supervisor.attempt, **facts)
         # Read again: `cancel` may have changed the record meanwhile.

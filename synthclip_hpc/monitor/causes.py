@@ -34,7 +34,8 @@ def explain(
         elif story.job.isdigit():
             vanished.append(story)
         else:
-            counts["unknown"] += 1
+            # Nobody but `cancel`, by way of the supervisor, sends a local worker SIGTERM.
+            counts["cancelled" if story.end_reason == "terminated" else "unknown"] += 1
     if not vanished:
         return counts, None
     answer = ask(sorted({story.job for story in vanished}))

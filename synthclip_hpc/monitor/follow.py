@@ -29,6 +29,7 @@ def follow(run: Run) -> int:
                 time.sleep(REFRESH_S)
                 snapshot = watcher.look()
                 live.update(render(snapshot), refresh=True)
+        console.print()
     except KeyboardInterrupt:
         console.print(
             f"no longer following; the work goes on. Look again: python -m synthclip_hpc.status run={run.path}"

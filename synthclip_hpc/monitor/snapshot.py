@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,10 @@ from synthclip_hpc.submissions import Submission, all_submissions
 
 SCHEMA = 1
 ACCOUNTING_EVERY_S = 30.0
+CLOCK_SKEW_S = 5.0
+"""Nodes' clocks may differ by so much from the one that reads the queue."""
+UNHEARD_S = 120.0
+"""While squeue fails, an attempt heard of in this time counts as running."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,7 @@ class Watcher:
         mine = [one for one in submissions if (one.stage, one.phase) == (stage, name)]
         my_alive = [one for one in alive if one in mine]
         rows = [row for row in queue.rows if any(row.name in one.job_names for one in mine)]
-        running = _running(journals.stories.values(), my_alive, rows)
+        running = _running(journals.stories.values(), my_alive, queue, now)
         causes, _ = explain(journals.stories.values(), running, self._ask_accounting)
         work = [story for story in journals.stories.values() if story.role == "work"]
         done, rejected = journals.items(marked)
@@ -225,21 +229,27 @@ class Watcher:
 
 
 def _alive(one: Submission, submissions: list[Submission], queue: QueueSnapshot) -> bool:
+    if one.cluster == "slurm" and queue.error:
+        return True  # not known; the view shows the error, and calling it dead would be the worse guess
     try:
         return is_living(one, submissions, queue)
     except ValueError:
         return True  # another host's supervisor: cannot be asked from here, and its journals still tell
 
 
-def _running(stories: Any, alive: list[Submission], rows: list[QueueRow]) -> set[str]:
-    """Name the attempts that are alive: the last life of each element that queue or supervisor keep running."""
-    in_queue = {row.job_id for row in rows if row.state in ("RUNNING", "COMPLETING")}
+def _running(stories: Iterable[Story], alive: list[Submission], queue: QueueSnapshot, now: float) -> set[str]:
+    """Name the attempts that are alive: the last life of each element that queue or supervisor keep running.
+
+    An attempt heard of after the queue was read cannot be judged by it; one heard of lately counts while squeue fails.
+    """
+    in_queue = {row.job_id for row in queue.rows if row.state in ("RUNNING", "COMPLETING")}
+    believed_after = now - UNHEARD_S if queue.error else queue.taken_at - CLOCK_SKEW_S
     local = {one.name for one in alive if one.cluster == "local"}
     last: dict[tuple[str, Any], Story] = {}
     for story in stories:
-        if story.role == "work" and (
-            story.element_id in in_queue or story.job in in_queue or story.submission in local
-        ):
+        queued = story.element_id in in_queue or story.job in in_queue
+        unjudged = queue.taken_at > 0 and story.job.isdigit() and story.heard > believed_after
+        if story.role == "work" and (queued or unjudged or story.submission in local):
             kept = last.get((story.job, story.index))
             if kept is None or story.restart > kept.restart:
                 last[story.job, story.index] = story

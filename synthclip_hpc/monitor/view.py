@@ -23,7 +23,7 @@ def render(snapshot: Snapshot) -> Group:
     table.add_column("stage")
     table.add_column("state")
     for heading in ("shards", "items", "rejected", "items/s", "ETA", "attempts"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for stage in snapshot.stages:
         table.add_row(
             stage.name,
