@@ -68,6 +68,19 @@ def create_file(path: Path, data: bytes) -> bool:
     return created
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that no one else uses yet. An existing one is unlinked first, as it may be linked elsewhere.
+
+    Neither atomic nor durable: `publish` makes it both, and each flush less is a wait less on a shared file system.
+    """
+    remove(path)
+    descriptor = open_new(path)
+    try:
+        write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
 def publish(source: Path, final: Path) -> bool:
     """Make the finished file `source` appear as `final`, unless that exists. True if this call did it.
 

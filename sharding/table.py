@@ -22,7 +22,8 @@ class TableError(ValueError):
 def write_table(path: Path, columns: Mapping[str, Sequence[Any]], schema: pyarrow.Schema) -> None:
     """Write columns of equal length as one Parquet file: zstd, one row group, page checksums, schema order.
 
-    An existing file at `path` is replaced, never rewritten in place: it may be linked to a published output.
+    An existing file at `path` is replaced, never rewritten in place: it may be linked to a published output. The new
+    one is not flushed to disk: publishing it does that.
     Raises TableError if columns are missing, unknown, of different lengths or of other types than the schema says.
     """
     import pyarrow as pa
@@ -59,8 +60,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]], schema: pyarro
         write_page_index=False,
         store_schema=True,
     )
-    files.make_directory(path.parent)
-    files.replace_file(path, buffer.getvalue().to_pybytes())
+    files.write_file(path, buffer.getvalue().to_pybytes())
 
 
 def inspect_table(path: Path, schema: pyarrow.Schema, reject_column: str | None = "reject_reason") -> Counts:

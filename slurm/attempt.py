@@ -1,4 +1,4 @@
-"""One life of a job or array element: who it is, when it must end, how it is requeued and cancelled."""
+"""One life of a job or array element: who it is, how it is requeued and cancelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .commands import parse_time, run_command
+from .commands import run_command
 from .queue import check_names
 
 _IDS_PER_CALL = 500
@@ -58,20 +58,6 @@ def from_environment(environ: Mapping[str, str]) -> Attempt | None:
     if array:
         return Attempt(array, int(environ["SLURM_ARRAY_TASK_ID"]), restart, node)
     return Attempt(environ["SLURM_JOB_ID"], 0, restart, node, is_array=False)
-
-
-def job_end_time(element_id: str, timeout_s: float = 10) -> float | None:
-    """When the time limit will end this job (seconds since 1970); None if Slurm does not say.
-
-    Inside the job itself the environment may know it, which saves a query.
-    """
-    own = from_environment(os.environ)
-    if own is not None and own.element_id == element_id:
-        known = parse_time(os.environ.get("SLURM_JOB_END_TIME", ""))
-        if known is not None:
-            return known
-    answer = run_command(["squeue", "-h", "-j", element_id, "-o", "%e"], timeout_s)
-    return None if answer.error else parse_time(answer.stdout.strip())
 
 
 def requeue(element_id: str, timeout_s: float = 30) -> None:

@@ -8,6 +8,7 @@ boolean may be written `x=true|false`, `--x`, `--no-x`, `--x=true` or `--x true`
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -43,7 +44,7 @@ def normalise(argv: list[str], types: Mapping[str, Any]) -> list[str]:
         if word in ("-h", "--help"):
             result.append("--help")
             continue
-        name, equals, value = word.lstrip("-").partition("=")
+        name, equals, value = word.removeprefix("--").partition("=")
         key = name.replace("-", "_")
         is_flag = word.startswith("--")
         if not is_flag and (not equals or (waiting and key not in types)):
@@ -88,12 +89,14 @@ def parse(cls: type[C], tokens: list[str], default: C, prog: str, description: s
     """Let tyro parse normalised `tokens` over `default`; it exits with 2 and a message on a bad value."""
     import tyro
 
-    return tyro.cli(
-        cls,
-        args=tokens,
-        default=default,
-        prog=prog,
-        description=description,
+    return _unguarded(
+        tyro.cli(
+            cls,
+            args=tokens,
+            default=default,
+            prog=prog,
+            description=description,
+        )
     )
 
 
@@ -111,5 +114,33 @@ def _takes_many(hint: Any) -> bool:
 
 
 def _split_list(value: str) -> list[str]:
-    inner = value.removeprefix("[").removesuffix("]") if value.startswith("[") and value.endswith("]") else None
-    return [value] if inner is None else [one.strip().strip("\"'") for one in inner.split(",") if one.strip()]
+    """Split `[a, b]` or `["a, b", "c"]` (as in TOML); anything else is a list of one."""
+    if not (value.startswith("[") and value.endswith("]")):
+        return [_guarded(value)]
+    try:
+        words = tomllib.loads(f"list = {value}")["list"]
+    except tomllib.TOMLDecodeError:
+        words = None
+    if words is None or not all(isinstance(word, str) for word in words):
+        words = [one.strip().strip("\"'") for one in value[1:-1].split(",") if one.strip()]
+    return [_guarded(word) for word in words]
+
+
+# Within a list tyro takes a word that begins with `-` for the next option. No argument of a process holds a NUL, so
+# that one in front marks such words until they are parsed.
+_GUARD = "\0"
+
+
+def _guarded(word: str) -> str:
+    return _GUARD + word if word.startswith("-") else word
+
+
+def _unguarded(parsed: C) -> C:
+    changes: dict[str, Any] = {}
+    for item in dataclasses.fields(parsed):  # type: ignore[arg-type]
+        value = getattr(parsed, item.name)
+        if dataclasses.is_dataclass(value):
+            changes[item.name] = _unguarded(value)
+        elif isinstance(value, tuple):
+            changes[item.name] = tuple(word.removeprefix(_GUARD) for word in value)
+    return dataclasses.replace(parsed, **changes)  # type: ignore[type-var]

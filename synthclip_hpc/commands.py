@@ -3,12 +3,15 @@
 Order of precedence: dataclass defaults < the run's frozen configuration < preset < `config=FILE` < command line.
 """
 
+# ruff: noqa: UP045
+# Optional[X]: see config.py.
+
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Optional, TypeVar
 
 from synthclip_hpc.arguments import field_types, normalise, parse, value_of
 from synthclip_hpc.config import RunConfig
@@ -21,7 +24,7 @@ from synthclip_hpc.run import Run, resolve_run
 class RunOptions:
     """Options of every command that looks at a run."""
 
-    run: str | None = None
+    run: Optional[str] = None
     """Run directory (default: $SYNTHCLIP_RUN, else the run one stands in, else runs/default)."""
 
 
@@ -31,7 +34,7 @@ class LaunchOptions(RunConfig, RunOptions):
 
     cluster: str = "auto"
     """Where to work: `local`, `slurm`, `onemachine`, or `auto` (Slurm when sbatch is on the PATH)."""
-    config: str | None = None
+    config: Optional[str] = None
     """TOML file with configuration keys."""
     wait: bool = False
     """Follow the work until it ends."""
@@ -47,7 +50,7 @@ class SubmitOptions(LaunchOptions):
 
     stage: str = ""
     """Stage or stages to do: concepts, captions, ... (comma-separated), or all."""
-    preset: str | None = None
+    preset: Optional[str] = None
     """Named configuration to start from."""
     upstream: bool = False
     """Also submit the stages that must come first."""
@@ -77,7 +80,7 @@ def parse_launch_options(cls: type[L], argv: list[str], prog: str, description: 
             default = apply_preset(default, preset)
         file = value_of("config", tokens)
         if file is not None:
-            default = apply_file(default, Path(file))
+            default = apply_file(default, Path(file).expanduser())
     return run, parse(cls, tokens, default, prog, description)
 
 

@@ -4,12 +4,16 @@ Each field is either *identity* (it can change an output; it enters the plan has
 free at any time, recorded per submission). `tests/synthclip_hpc/test_identity_keys.py` pins the list.
 """
 
+# ruff: noqa: UP007, UP045, RUF036
+# Optional[X], and Union with None in front of a tuple: for `X | None`, and to test a default against a tuple, tyro
+# imports typeguard, a third of the time that `--help` takes.
+
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar, Union
 
 T = TypeVar("T")
 
@@ -82,48 +86,47 @@ class RetriesConfig:
 class SlurmConfig:
     """What Slurm is asked for. A key given here wins over the profile's `[default]` and `[stage.NAME]` tables."""
 
-    profile: str | None = execution(None)
+    profile: Optional[str] = execution(None)
     """Cluster profile: `onemachine`, `a100-preemptible`, `container`, or the path of a TOML file."""
-    partition: str | None = execution(None)
+    partition: Optional[str] = execution(None)
     """Partition."""
-    account: str | None = execution(None)
+    account: Optional[str] = execution(None)
     """Account to charge."""
-    qos: str | None = execution(None)
+    qos: Optional[str] = execution(None)
     """Quality of service."""
-    constraint: str | None = execution(None)
+    constraint: Optional[str] = execution(None)
     """Node features, as sbatch takes them."""
-    gres: str | None = execution(None)
+    gres: Optional[str] = execution(None)
     """Generic resources a node, e.g. `gpu:1`."""
-    exclude: str | None = execution(None)
+    exclude: Optional[str] = execution(None)
     """Nodes to avoid, e.g. `n1,n7`."""
-    nodes: int | None = execution(None)
+    nodes: Optional[int] = execution(None)
     """Nodes for one job."""
-    tasks_per_node: int | None = execution(None)
+    tasks_per_node: Optional[int] = execution(None)
     """Tasks on each node."""
-    cpus: int | None = execution(None)
+    cpus: Optional[int] = execution(None)
     """CPUs for a task."""
-    gpus_per_node: int | None = execution(None)
+    gpus_per_node: Optional[int] = execution(None)
     """GPUs on each node."""
-    memory: str | None = execution(None)
+    memory: Optional[str] = execution(None)
     """Memory a node, e.g. `8G`."""
-    time_min: int | None = execution(None)
+    time_min: Optional[int] = execution(None)
     """Time limit in minutes."""
-    elements: int | None = execution(None)
+    elements: Optional[int] = execution(None)
     """At most so many array elements in a submission; each works through its share of the shards."""
-    throttle: int | None = execution(None)
+    throttle: Optional[int] = execution(None)
     """At most so many elements at once (0 = no limit)."""
-    max_array_size: int | None = execution(None)
+    max_array_size: Optional[int] = execution(None)
     """The cluster's MaxArraySize (0 = ask the cluster)."""
-    python: str | None = execution(None)
+    python: Optional[str] = execution(None)
     """Python to start on the nodes (default: the one that submits)."""
-    # None first: tyro tests a default against the members in order, and for a tuple it imports typeguard (80 ms).
-    setup: None | tuple[str, ...] = execution(None)
+    setup: Union[None, tuple[str, ...]] = execution(None)
     """Shell lines to run first on the node, e.g. `module load cuda`."""
-    srun_args: None | tuple[str, ...] = execution(None)
+    srun_args: Union[None, tuple[str, ...]] = execution(None)
     """Further arguments for srun."""
-    container: str | None = execution(None)
+    container: Optional[str] = execution(None)
     """Container command put before python, e.g. `apptainer exec --nv image.sif`."""
-    signal_lead_s: int | None = execution(None)
+    signal_lead_s: Optional[int] = execution(None)
     """Warning time before the time limit, in seconds."""
 
 

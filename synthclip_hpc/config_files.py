@@ -7,7 +7,6 @@ would let a wrong default through.
 from __future__ import annotations
 
 import tomllib
-import types
 import typing
 from importlib import resources
 from pathlib import Path
@@ -87,7 +86,7 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _typed(key: str, value: Any, wanted: Any, source: str) -> Any:
-    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    options = typing.get_args(wanted) if typing.get_origin(wanted) is typing.Union else (wanted,)
     for option in options:
         if (
             typing.get_origin(option) is tuple

@@ -15,6 +15,7 @@ def repair(argv: list[str]) -> int:
         VerifyOptions, argv, "python -m synthclip_hpc.repair", "Reopen the bad shards of a run."
     )
     run = existing_run(options.run)
+    run.load_config()
     from sharding.check import repair as repair_phase
     from synthclip_hpc.launch.launching import use_environment
     from synthclip_hpc.launch.liveness import living

@@ -12,19 +12,22 @@ import time
 from collections import Counter
 
 from sharding.journal import Journal, read_events
-from slurm.attempt import Attempt, RequeueRefused, job_end_time, requeue
+from slurm.attempt import Attempt, RequeueRefused, requeue
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission
 
-# A time-limit signal may come early (Slurm rounds to its own checks); further from the end it is a preemption.
-_SLACK_S = 90
+# Slurm rounds to its own checks, so that the notice of a time limit may come early; earlier than this it is a preemption.
+_SLACK_S = 60
 
 
-def after_notice(run: Run, submission: Submission, attempt: Attempt) -> bool:
-    """Requeue this element after advance notice; False when its cause has used up its limit, or Slurm refuses."""
-    lead_s = float(submission.record.get("signal_lead_s", 0))
-    end = job_end_time(attempt.element_id, timeout_s=10)
-    cause = "timeout" if end is not None and end - time.time() <= lead_s + _SLACK_S else "preemption"
+def after_notice(run: Run, submission: Submission, attempt: Attempt, started: float) -> bool:
+    """Requeue this element after advance notice; False when its cause has used up its limit, or Slurm refuses.
+
+    `started` is when this attempt began (seconds since 1970).
+    """
+    # The limit as it was asked for: Slurm itself moves a job's end time forward when it preempts with grace.
+    notice_at_s = 60 * submission.record["time_min"] - submission.record["signal_lead_s"] - _SLACK_S
+    cause = "timeout" if time.time() - started >= notice_at_s else "preemption"
     journal = Journal(run.phase(submission.stage, submission.phase).journal_path(attempt.name))
     limits = submission.config.retries
     limit = limits.timeouts if cause == "timeout" else limits.preemptions

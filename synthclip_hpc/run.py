@@ -75,7 +75,8 @@ class Run:
         # What a `create` that was killed half-way, or a fresh file system, may have left.
         ours = ("submissions", "provenance.json", "lost+found")
         foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in ours and entry.name[0] != ".")
-        if foreign:
+        # Looked at again: of two commands that create the run at once the other may have gone on to its first stage.
+        if foreign and not self.exists():
             raise UserError(
                 f"run={self.path}: this folder holds other things ({', '.join(foreign[:3])}) and no run.toml; "
                 "name a new or empty folder"

@@ -27,6 +27,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.run import SCHEMA, Run
 
 _NAME = re.compile(r"(\d{5,})-([a-z]+)")
+_REQUIRED = ("created", "state", "cluster", "stage", "phase", "plan_hash", "num_elements", "config")
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,14 @@ def load_submission(run: Run, name: str) -> Submission:
         raise UserError(
             f"{path}/record.json: cannot be read ({error}); restore it, or remove {path} when its jobs ended"
         ) from error
-    if record.get("schema") != SCHEMA:
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema is not None and schema != SCHEMA:
+        raise UserError(f"{path}/record.json: schema {schema}, this version reads {SCHEMA}; use a newer synthclip-hpc")
+    lacking = [key for key in ("schema", *_REQUIRED) if not isinstance(record, dict) or key not in record]
+    if lacking:
         raise UserError(
-            f"{path}/record.json: schema {record.get('schema')}, this version reads {SCHEMA}; use a newer synthclip-hpc"
+            f"{path}/record.json: damaged, it lacks {', '.join(lacking)}; "
+            f"restore it, or remove {path} when its jobs ended"
         )
     return Submission(path, record)
 

@@ -34,9 +34,11 @@ def submit(argv: list[str]) -> int:
         print(dry_run_text(run, links, config, cluster), end="")
         return 0
     run.create(config, provenance.of_submission(sys.argv))
+    # The plans decide first: of two commands with different configurations one is refused here, and must not have
+    # replaced the other's configuration by then.
+    bind(run, links)
     if run.load_config() != config:
         run.update_config(config)
-    bind(run, links)
     started = start(run, links, config, cluster, assume_ended=options.assume_ended)
     print_started(run, started)
     if options.wait:

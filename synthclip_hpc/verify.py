@@ -39,6 +39,7 @@ def verify(argv: list[str]) -> int:
     """Print what is wrong; return 1 when anything is."""
     options = parse_run_options(VerifyOptions, argv, "python -m synthclip_hpc.verify", "Check all checksums of a run.")
     run = existing_run(options.run)
+    run.load_config()
     bad = 0
     for link, problems in find_problems(run, options.stage):
         done = len(link.directory(run).marked_shards())

@@ -215,6 +215,7 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     stop = StopFlag()
     stop.install()
     clear_stale_result()
+    started = time.time()
     run = Run(Path(run_path))
     submission = load_submission(run, submission_name)
     attempt = from_environment(os.environ)
@@ -224,7 +225,7 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     reason = run_attempt(run, submission, attempt, element, stop)
     if reason == "completed":
         return
-    requeued = reason == "notice" and after_notice(run, submission, attempt)
+    requeued = reason == "notice" and after_notice(run, submission, attempt, started)
     if reason in ("notice", "terminated") and not requeued:
         from slurm.signals import wait_to_be_killed
 

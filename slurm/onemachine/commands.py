@@ -6,6 +6,7 @@ Exit codes: 0 done, or it was so already; 1 something failed or is unwell; 2 the
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,10 @@ def main(argv: Sequence[str]) -> int:
         return 2
     except LabError as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader has seen enough (`doctor | head`). Without this Python complains again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from slurm.onemachine import configuration, packages, processes
 from slurm.onemachine.client import ask, clean_environment
 from slurm.onemachine.lab import Lab, LabError
-from slurm.onemachine.membership import node_processes
 from slurm.onemachine.processes import Process
 
 _LOG_TAIL_LINES = 15
@@ -85,12 +84,19 @@ def start_slurmds(lab: Lab, nodes: Sequence[str], timeout_s: float) -> None:
         name = f"slurmd.{node}"
         if processes.recorded(lab.directory, name) is None:
             (lab.directory / "spool" / node).mkdir(exist_ok=True)
-            # -b: "the node has rebooted". Without it the controller takes jobs whose processes are gone for running.
-            rebooted = [] if node_processes(lab.directory, node) else ["-b"]
-            arguments = ["-D", *rebooted, "-f", str(lab.conf), "-N", node]
+            arguments = ["-D", "-f", str(lab.conf), "-N", node]
             started[node] = _start(lab, name, "slurmd", arguments)
     for node, process in started.items():
         _await(lab, f"slurmd.{node}", process, partial(_answers, lab.node_port(node)), timeout_s)
+
+
+def declare_down(lab: Lab, nodes: Sequence[str]) -> None:
+    """Tell the controller that `nodes` have lost power, so that it requeues their jobs now.
+
+    A machine takes longer to boot than SlurmdTimeout and is missed. A slurmd is back in a moment, and the controller
+    would take its jobs, whose processes are gone, for running until it next compares notes: minutes later.
+    """
+    ask(lab, "scontrol", "update", f"nodename={','.join(nodes)}", "state=down", "reason=lost power")
 
 
 def log_tail(directory: Path, name: str) -> str:

@@ -35,12 +35,13 @@ def claim(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def wipe(path: Path) -> None:
-    """Remove everything a lab writes, except for the mark (its lock is held)."""
+def wipe(path: Path) -> bool:
+    """Remove everything a lab writes, except for the mark (its lock is held); False when there was nothing."""
     record_path(path).unlink(missing_ok=True)
-    for name in SUBDIRECTORIES:
-        if (path / name).exists():
-            shutil.rmtree(path / name)
+    present = [path / name for name in SUBDIRECTORIES if (path / name).exists()]
+    for subdirectory in present:
+        shutil.rmtree(subdirectory)
+    return bool(present)
 
 
 def remove(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from slurm.onemachine import daemons, processes
 from slurm.onemachine.client import ask, node_states
 from slurm.onemachine.lab import Lab, LabError, LabUsageError
@@ -32,6 +34,7 @@ def kill_node(lab: Lab, node: str) -> None:
         LabError: a process cannot be killed.
     """
     kill_slurmd(lab, node)
+    _lost_power(lab, node).touch()
     for _ in range(_ROUNDS):
         members = node_processes(lab.directory, node)
         if not members:
@@ -43,11 +46,16 @@ def kill_node(lab: Lab, node: str) -> None:
 def start_slurmd(lab: Lab, node: str, timeout_s: float = 30.0) -> None:
     """The node comes back: its slurmd is started and serves; one that is alive is left alone.
 
+    After `kill_node` its jobs are requeued, as after a reboot; after `kill_slurmd` the living ones are found again.
+
     Raises:
         LabUsageError: no such node.
         LabError: slurmd does not start; the message ends with its log.
     """
     _check(lab, node)
+    if _lost_power(lab, node).exists():
+        daemons.declare_down(lab, [node])
+        _lost_power(lab, node).unlink()
     daemons.start_slurmds(lab, [node], timeout_s)
 
 
@@ -64,6 +72,10 @@ def resume_nodes(lab: Lab) -> list[str]:
     if resumed:
         ask(lab, "scontrol", "update", f"nodename={','.join(resumed)}", "state=resume")
     return resumed
+
+
+def _lost_power(lab: Lab, node: str) -> Path:
+    return lab.directory / "pid" / f"{node}.lost-power"
 
 
 def _check(lab: Lab, node: str) -> None:

@@ -116,7 +116,7 @@ def new_lab(directory: Path | None, shape: dict[str, int]) -> Lab:
     Raises:
         LabUsageError: a number out of range, or a directory whose path is too long or odd.
     """
-    _check_shape(shape)
+    check_shape(shape)
     path = checked_directory(directory, nodes=shape["nodes"])
     hostname = socket.gethostname().split(".")[0]
     return Lab(
@@ -147,7 +147,7 @@ def checked_directory(directory: Path | None, nodes: int = 1) -> Path:
     if length + suffix > MAX_SOCKET_PATH:
         raise LabUsageError(
             f"dir: {str(path)!r} is {length} bytes long; a Unix socket path holds {MAX_SOCKET_PATH} bytes and "
-            f"the lab's longest adds {suffix}, so at most {MAX_SOCKET_PATH - suffix} are valid: choose a shorter one with --dir"
+            f"the lab's longest adds {suffix}, so at most {MAX_SOCKET_PATH - suffix} are valid: choose another --dir"
         )
     return path
 
@@ -164,8 +164,13 @@ def write_record(lab: Lab) -> None:
 
 
 def read_record(directory: Path) -> Lab | None:
-    """The lab once recorded in `directory`, alive or not; None when there is no record that can be read."""
+    """The lab once recorded in `directory`, alive or not; None when there is no record that can be read.
+
+    Another user's record is none: commands would load the plugins that its slurm.conf names, with this user's rights.
+    """
     try:
+        if directory.stat().st_uid != os.geteuid():
+            return None
         values = json.loads(record_path(directory).read_text())
         return Lab(**{**values, "directory": directory})
     except (OSError, ValueError, TypeError):
@@ -217,7 +222,12 @@ def _account_name() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _check_shape(shape: dict[str, int]) -> None:
+def check_shape(shape: dict[str, int]) -> None:
+    """Refuse a number that no lab can have.
+
+    Raises:
+        LabUsageError: naming the field, the value and the valid range.
+    """
     valid = {
         "nodes": (1, 64),
         "cpus": (1, 1024),

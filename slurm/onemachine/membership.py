@@ -1,8 +1,8 @@
 """Which of the machine's processes belong to a lab, those included that no pid file names.
 
-Some of Slurm's own processes overwrite their environment with their title, so daemons are known by where they work: their
-working directory or log is in the lab. Job processes are known by the environment that slurmd gave them, and by descent:
-one that scrubbed its environment is still a child of its slurmstepd.
+Some of Slurm's own processes overwrite their environment with their title, so daemons are known by where they work:
+their working directory or log is in the lab. Job processes are known by the environment that slurmd gave them, and by
+descent: one that scrubbed its environment is still a child of its slurmstepd.
 """
 
 from __future__ import annotations

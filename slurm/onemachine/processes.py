@@ -58,12 +58,18 @@ def read_status(pid: int) -> Status | None:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
+    return parse_status(text)
+
+
+def parse_status(text: str) -> Status | None:
+    """The text of a `/proc/PID/stat`; None for a process that has ended and only waits to be reaped."""
     # The command stands in parentheses and may hold any character, a closing parenthesis too.
     head, _, tail = text.rpartition(")")
+    pid, _, command = head.partition(" (")
     fields = tail.split()
     if fields[0] in "ZX":
         return None
-    return Status(Process(pid, int(fields[19])), int(fields[1]), head.partition("(")[2])
+    return Status(Process(int(pid), int(fields[19])), int(fields[1]), command)
 
 
 def process_table() -> dict[int, Status]:
@@ -169,8 +175,8 @@ def _record_path(directory: Path, name: str) -> Path:
 
 
 def _reap(pid: int) -> None:
-    # A daemon started by this very process (tests do) stays a zombie until asked for. No other child may be touched: its
-    # exit status belongs to whoever started it.
+    # A daemon started by this very process (tests do) stays a zombie until asked for. No other child may be touched:
+    # its exit status belongs to whoever started it.
     if pid not in _started_here:
         return
     try:

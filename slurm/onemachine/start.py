@@ -9,7 +9,7 @@ from pathlib import Path
 from slurm.onemachine import configuration, daemons, packages, processes
 from slurm.onemachine.client import NODE_STATES_READY, node_states
 from slurm.onemachine.directory import SUBDIRECTORIES, claim, wipe
-from slurm.onemachine.lab import Lab, LabError, checked_directory, find, new_lab, write_record
+from slurm.onemachine.lab import Lab, LabError, check_shape, checked_directory, find, new_lab, write_record
 from slurm.onemachine.stop import kill_everything
 
 
@@ -62,6 +62,7 @@ def up(
     missing = packages.missing_programs()
     if missing:
         raise LabError(packages.install_advice(missing))
+    check_shape(shape)
     path = checked_directory(directory, nodes)
     with claim(path):
         running = find(path)
@@ -69,11 +70,11 @@ def up(
             return running
         if kill_everything(path):
             say("stopped what a crashed lab had left running")
-        if not keep:
-            wipe(path)
+        if not keep and wipe(path):
+            say("removed the files of an earlier lab")
         lab = new_lab(path, shape)
         try:
-            _start(lab, timeout_s, say)
+            _start(lab, keep, timeout_s, say)
         except BaseException:
             kill_everything(path)
             raise
@@ -81,7 +82,7 @@ def up(
         return lab
 
 
-def _start(lab: Lab, timeout_s: float, say: Callable[[str], None]) -> None:
+def _start(lab: Lab, keep: bool, timeout_s: float, say: Callable[[str], None]) -> None:
     _write_files(lab)
     daemons.start_munged(lab, timeout_s)
     daemons.start_mariadbd(lab, timeout_s)
@@ -89,6 +90,8 @@ def _start(lab: Lab, timeout_s: float, say: Callable[[str], None]) -> None:
     daemons.start_slurmdbd(lab, timeout_s)
     say("slurmdbd is up")
     daemons.start_slurmctld(lab, timeout_s)
+    if keep:
+        daemons.declare_down(lab, lab.node_names)
     daemons.start_slurmds(lab, lab.node_names, timeout_s)
     say(f"slurmctld and {lab.nodes} slurmd are up")
     if not processes.wait_until(lambda: _all_ready(lab), timeout_s, poll_s=0.1):

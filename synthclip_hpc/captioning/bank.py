@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def _entries(name: str) -> Iterator[str]:
         return _tsv_entries(text)
     path = Path(name).expanduser()
     text = _read_text(path, name)
-    suffix = path.with_suffix("").suffix if path.suffix in (".gz", ".zst") else path.suffix
+    suffix = _suffix(path.with_suffix("")) if _suffix(path) in (".gz", ".zst") else _suffix(path)
     if suffix == ".json":
         return iter(_json_entries(text, name))
     if suffix == ".tsv":
@@ -118,12 +119,16 @@ def _entries(name: str) -> Iterator[str]:
     return iter(_lines(text))
 
 
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
 def _read_text(path: Path, name: str) -> str:
     try:
         data = path.read_bytes()
-        if path.suffix == ".gz":
+        if _suffix(path) == ".gz":
             data = gzip.decompress(data)
-        elif path.suffix == ".zst":
+        elif _suffix(path) == ".zst":
             import pyarrow
 
             with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
@@ -134,7 +139,7 @@ def _read_text(path: Path, name: str) -> str:
             f"concepts.bank={name}: no such file{known}. "
             f"Valid: {', '.join(BUILT_IN)}, or the path of a .txt, .json or .tsv (.gz, .zst)"
         ) from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"concepts.bank={name}: cannot be read: {error.args[-1] if error.args else error}") from error
     try:
         return data.decode("utf-8-sig")
@@ -148,7 +153,7 @@ def _read_text(path: Path, name: str) -> str:
 def _json_entries(text: str, name: str) -> list[str]:
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"concepts.bank={name}: not valid JSON: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise UserError(f"concepts.bank={name}: wanted a JSON list of strings")

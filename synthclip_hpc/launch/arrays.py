@@ -126,6 +126,7 @@ def submit_link(
             "config": to_table(config),
             "claimer": identify(os.getpid()),
             "job_names": names,
+            "time_min": resources.time_min,
             "signal_lead_s": resources.effective_signal_lead_s,
             "environment": target.environment,
             "after": after,
@@ -137,11 +138,11 @@ def submit_link(
     if not is_first(claimed):
         withdraw(claimed)
         return None
-    run.logs(phase.stage).mkdir(parents=True, exist_ok=True)
-    request = array_request(run, link, target, claimed.name, f"afterok:{after}" if after else None)
     arguments = [(str(run.path), claimed.name, index) for index in range(elements)]
     arrays: list[str] = []
     try:
+        run.logs(phase.stage).mkdir(parents=True, exist_ok=True)
+        request = array_request(run, link, target, claimed.name, f"afterok:{after}" if after else None)
         arrays = submit_array(request, worker.run_on_slurm, arguments)
         claimed = update(claimed, array_jobs=arrays)
         seal = replace(
@@ -152,11 +153,23 @@ def submit_link(
             dependency="afterany:" + ":".join(arrays),
         )
         seal_job = submit_job(seal, sealing.run_on_slurm, (str(run.path), claimed.name))
-    except (SubmissionRefused, ProfileError):
-        if arrays:
-            from slurm.attempt import cancel
-
-            cancel(arrays, [])
+    except (SubmissionRefused, ProfileError, OSError) as error:
+        left_running = _take_back(arrays) if arrays else getattr(error, "left_running", ())
+        if left_running:
+            # Their elements may start at any moment and look for the submission: it stays, and counts as alive.
+            update(claimed, state="submitted", array_jobs=list(left_running))
+            raise SubmissionRefused(getattr(error, "words", str(error)), left_running) from error
         withdraw(claimed)
         raise
     return update(claimed, state="submitted", seal_jobs=[seal_job], log=request.log)
+
+
+def _take_back(arrays: list[str]) -> tuple[str, ...]:
+    """Cancel the arrays of a submission that cannot be finished; return those that could not be cancelled."""
+    from slurm.attempt import CancelRefused, cancel
+
+    try:
+        cancel(arrays)
+    except CancelRefused:
+        return tuple(arrays)
+    return ()

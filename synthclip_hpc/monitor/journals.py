@@ -39,9 +39,8 @@ class Story:
         return f"{self.job}_{self.index}"
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Take in one event."""
+        """Take in one event about the attempt itself."""
         name = event["event"]
-        self.heard = max(self.heard, float(event.get("time", 0.0)))
         if name == "start":
             self.job, self.index = str(event.get("job", "")), event.get("index", 0)
             self.restart, self.role = int(event.get("restart", 0)), str(event.get("role", "work"))
@@ -86,9 +85,7 @@ class PhaseJournals:
             events, self._offsets[attempt] = read_events(
                 self.directory.journal_path(attempt), self._offsets.get(attempt, 0)
             )
-            story = self.stories.setdefault(attempt, Story(attempt))
-            for event in events:
-                self._take(story, event, now)
+            self._take(self.stories.setdefault(attempt, Story(attempt)), events, now - WINDOW_S)
         while self.recent and self.recent[0][0] < now - 2 * WINDOW_S:
             self.recent.popleft()
         for shard in marked - self.finished.keys():
@@ -98,17 +95,22 @@ class PhaseJournals:
                 continue  # not counted: verify names it, and resume does the shard again
             self.finished[shard] = ShardCounts(counts.done, counts.rejected)
 
-    def _take(self, story: Story, event: dict[str, Any], now: float) -> None:
-        story.tell(event)
-        name = event["event"]
-        if name == "shard_done":
-            self.finished[event["shard"]] = ShardCounts(event["done"], event["rejected"])
-        elif name == "progress":
-            self.in_progress[event["shard"]] = event["items"]
-        elif name == "shard_start":
-            self.in_progress[event["shard"]] = max(event["resumed_items"], self.in_progress.get(event["shard"], 0))
-        if event.get("new") and event["time"] > now - WINDOW_S:
-            self.recent.append((event["time"], event["new"]))
+    def _take(self, story: Story, events: list[dict[str, Any]], since: float) -> None:
+        for event in events:
+            name = event["event"]
+            if name == "progress":  # nearly all events: the rest of this loop is not for them
+                self.in_progress[event["shard"]] = event["items"]
+            elif name == "shard_done":
+                self.finished[event["shard"]] = ShardCounts(event["done"], event["rejected"])
+            elif name == "shard_start":
+                self.in_progress[event["shard"]] = max(event["resumed_items"], self.in_progress.get(event["shard"], 0))
+            else:
+                story.tell(event)
+            at = event.get("time", 0.0)
+            if at > since and event.get("new"):
+                self.recent.append((at, event["new"]))
+            if at > story.heard:
+                story.heard = at
 
     def items(self, marked: set[int]) -> tuple[int, int]:
         """Return items done and rejected; a shard without a marker counts what its partial file holds as done."""

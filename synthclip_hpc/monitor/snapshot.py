@@ -156,10 +156,10 @@ class Watcher:
                 stages.append(_stage(stage, phases))
         sources = {
             "files": Source(time.time() - now, None),
-            "squeue": Source(now - queue.taken_at if queue.taken_at else None, queue.error),
+            "squeue": Source(max(0.0, now - queue.taken_at) if queue.taken_at else None, queue.error),
         }
         if self._accounting is not None:
-            sources["sacct"] = Source(now - self._accounting.taken_at, self._accounting.error)
+            sources["sacct"] = Source(max(0.0, now - self._accounting.taken_at), self._accounting.error)
         return Snapshot(str(self.run.path), now, tuple(stages), sources)
 
     def _ask_queue(self, names: list[str]) -> QueueSnapshot:

@@ -20,8 +20,8 @@ def render(snapshot: Snapshot) -> Group:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("stage")
-    table.add_column("state")
+    table.add_column("stage", no_wrap=True, min_width=8)
+    table.add_column("state", no_wrap=True, min_width=7)
     for heading in ("shards", "items", "rejected", "items/s", "ETA", "attempts"):
         table.add_column(heading, justify="right", no_wrap=True)
     for stage in snapshot.stages:
@@ -44,20 +44,21 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     whole = round(seconds)
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller} {small_unit}"
-    return f"{whole} s"
+            return f"{whole // size}{unit} {whole % size // smaller:02d}{small_unit}"
+    return f"{whole}s"
 
 
 def _attempts(stage: StageStatus) -> str:
-    return f"{stage.attempts} ({stage.running} running)" if stage.running else str(stage.attempts)
+    return f"{stage.attempts} ({stage.running} live)" if stage.running else str(stage.attempts)
 
 
 def _notes(stage: StageStatus) -> list[str]:
     ended = [f"{getattr(stage, cause)} {cause.replace('_', ' ')}" for cause in _CAUSES if getattr(stage, cause)]
     lines = ["attempts ended early: " + ", ".join(ended)] if ended else []
-    return lines + ([stage.message.splitlines()[0]] if stage.message else [])
+    # Of an incomplete phase the second line names the first missing shard and why.
+    return lines + ([" ".join(line.strip() for line in stage.message.splitlines()[:2])] if stage.message else [])
 
 
 def _freshness(snapshot: Snapshot) -> str:

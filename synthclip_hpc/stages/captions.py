@@ -56,7 +56,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     for key in ("per_concept", "shard_items", "batch_items"):
         if getattr(captions, key) < 1:
             raise UserError(f"captions.{key}={getattr(captions, key)}: wanted a whole number from 1")
-    if captions.template.items_per_s < 0:
+    if not 0 <= captions.template.items_per_s < float("inf"):
         raise UserError(f"captions.template.items_per_s={captions.template.items_per_s}: wanted 0 (full speed) or more")
     bank = sources.bank
     return Plan(

@@ -1,4 +1,4 @@
-"""Simulated processes: every file primitive of `sharding.files` can fail, tear, wait for its turn, or be the last one."""
+"""Simulated processes: every file primitive of `sharding.files` can fail, tear, wait its turn, or be the last one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 from sharding import files
 
 PRIMITIVES = frozenset(
-    "open write fsync link replace rename unlink makedirs listdir read lseek fstat pread stat close".split()
+    ("open", "close", "read", "pread", "lseek", "fstat", "stat", "listdir")
+    + ("write", "fsync", "link", "rename", "replace", "unlink", "makedirs")
 )
 
 
@@ -96,7 +97,7 @@ class _ThreadOs:
 
 
 _thread_os = _ThreadOs()
-files.os = _thread_os  # type: ignore[assignment]
+vars(files)["os"] = _thread_os
 
 
 @contextmanager

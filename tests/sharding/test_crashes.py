@@ -13,7 +13,7 @@ from sharding.check import verify
 from sharding.directory import PhaseDirectory
 from sharding.marker import is_done, read_marker
 from tests.sharding.faults import Process, run, run_interleaved
-from tests.sharding.workload import BATCH_ITEMS, do_shard, expected_bytes, make_plan
+from tests.sharding.workload import BATCH_ITEMS, do_shard, expected_bytes, ignore, make_plan
 
 PLAN = make_plan()
 NUM_BATCHES = -(-PLAN.num_items // BATCH_ITEMS)
@@ -65,13 +65,13 @@ Kill = tuple[str, float]
 kills = st.lists(st.tuples(st.sampled_from(["call", "byte"]), st.floats(0, 1, exclude_max=True)), max_size=6)
 
 
-def killed_process(kill: Kill | None, num_calls: int, num_bytes: int, **options: bool) -> Process:
+def killed_process(kill: Kill | None, num_calls: int, num_bytes: int, links: bool = True) -> Process:
     if kill is None:
-        return Process(**options)
+        return Process(links=links)
     kind, fraction = kill
     if kind == "call":
-        return Process(kill_at_call=int(fraction * num_calls), **options)
-    return Process(kill_at_byte=1 + int(fraction * num_bytes), **options)
+        return Process(kill_at_call=int(fraction * num_calls), links=links)
+    return Process(kill_at_byte=1 + int(fraction * num_bytes), links=links)
 
 
 @settings(max_examples=150, deadline=None)
@@ -103,11 +103,11 @@ def test_lives_under_one_attempt_name_still_never_touch_what_an_earlier_one_left
         directory = PhaseDirectory(Path(name))
         for num_bytes in lives:
             before = {path: path.read_bytes() for path in directory.partials(0)}
-            finished = run(Process(kill_at_byte=num_bytes), lambda: do_shard(directory, PLAN, 0, "same", [].append))
+            finished = run(Process(kill_at_byte=num_bytes), lambda: do_shard(directory, PLAN, 0, "same", ignore))
             assert all(path.read_bytes() == content for path, content in before.items())
             if finished:
                 break
-        run(Process(), lambda: do_shard(directory, PLAN, 0, "same", [].append))
+        run(Process(), lambda: do_shard(directory, PLAN, 0, "same", ignore))
         check_converged(directory, right)
 
 
@@ -127,11 +127,11 @@ def test_two_attempts_in_any_order_of_steps_and_kills_end_in_the_same_bytes(
     with tempfile.TemporaryDirectory() as name:
         directory = PhaseDirectory(Path(name))
         processes = [killed_process(kill, num_calls, num_bytes, links=links) for kill in kills]
-        bodies = [lambda a=attempt: do_shard(directory, PLAN, 0, a, [].append) for attempt in ("one", "two")]
+        bodies = [lambda a=attempt: do_shard(directory, PLAN, 0, a, ignore) for attempt in ("one", "two")]
         raised = run_interleaved(processes, bodies, schedule)
         assert [error is not None for error in raised] == [process.dead for process in processes], raised
         check_never_torn(directory, right)
-        assert run(Process(links=links), lambda: do_shard(directory, PLAN, 0, "last", [].append))
+        assert run(Process(links=links), lambda: do_shard(directory, PLAN, 0, "last", ignore))
         check_converged(directory, right)
 
 
@@ -142,7 +142,7 @@ def test_two_attempts_whose_bytes_differ_leave_one_output_and_the_marker_that_fi
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = PhaseDirectory(Path(name))
-        bodies = [lambda s=salt: do_shard(directory, PLAN, 0, s, [].append, salt=s) for salt in ("one", "two")]
+        bodies = [lambda s=salt: do_shard(directory, PLAN, 0, s, ignore, salt=s) for salt in ("one", "two")]
         raised = run_interleaved([Process(links=links), Process(links=links)], bodies, schedule)
         assert raised == [None, None]
         assert is_done(directory, PLAN, 0)

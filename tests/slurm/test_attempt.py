@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from slurm.attempt import Attempt, CancelRefused, RequeueRefused, cancel, from_environment, job_end_time, requeue
+from slurm.attempt import Attempt, CancelRefused, RequeueRefused, cancel, from_environment, requeue
 
 # The last element of an array has the array's own number as SLURM_JOB_ID.
 _ELEMENT = {
@@ -38,27 +38,6 @@ def test_the_node_is_the_host_where_slurm_does_not_name_it():
     attempt = from_environment({"SLURM_JOB_ID": "7"})
     assert attempt is not None
     assert attempt.node == os.uname().nodename
-
-
-def test_the_end_time_comes_from_the_environment_of_the_job_itself(fake_slurm, monkeypatch):
-    for key, value in (_ELEMENT | {"SLURM_JOB_END_TIME": "1795236764"}).items():
-        monkeypatch.setenv(key, value)
-    assert job_end_time("9_4") == 1795236764.0
-    assert fake_slurm.calls("squeue") == []
-
-
-def test_the_end_time_of_another_job_is_asked_for(fake_slurm, monkeypatch):
-    for key, value in (_ELEMENT | {"SLURM_JOB_END_TIME": "1795236764"}).items():
-        monkeypatch.setenv(key, value)
-    fake_slurm.answer("squeue", {"stdout": "1795999999\n"})
-    assert job_end_time("9_5") == 1795999999.0
-    assert fake_slurm.arguments("squeue") == [["-h", "-j", "9_5", "-o", "%e"]]
-
-
-@pytest.mark.parametrize("answer", [{"stdout": "N/A"}, {"stdout": ""}, {"exit": 1}, {"sleep_s": 60}])
-def test_an_unknown_end_time_is_none(fake_slurm, answer):
-    fake_slurm.answer("squeue", answer)
-    assert job_end_time("9_4", timeout_s=0.3) is None
 
 
 def test_requeue_names_the_element(fake_slurm):

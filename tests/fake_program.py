@@ -1,4 +1,4 @@
-"""The text of every fake Slurm program (see conftest.py): it learns its name and its state folder from its own path."""
+"""The text of every fake Slurm program (see fake_slurm.py): it learns its name and its state folder from its own path."""
 
 import json
 import os

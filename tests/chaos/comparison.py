@@ -1,0 +1,78 @@
+"""The "same" set: every byte under `data/` and every seal, compared with an undisturbed run; and the items themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+from tests.chaos.scenario import Scenario
+
+
+def same_set(run: Path, scenario: Scenario) -> dict[str, str]:
+    """SHA-256 of each file that must be equal, by its path in the run."""
+    found = {}
+    for stage, phase in scenario.compared:
+        place = run / stage / phase
+        for path in [*sorted((place / "data").rglob("*")), place / "seal.json"]:
+            if path.is_file():
+                found[str(path.relative_to(run))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def differences(calm: Path, run: Path, scenario: Scenario) -> list[str]:
+    """What differs between two runs; empty when they are the same."""
+    ours, theirs = same_set(run, scenario), same_set(calm, scenario)
+    found = [f"{name}: missing" for name in sorted(theirs.keys() - ours.keys())]
+    found += [f"{name}: not in the calm run" for name in sorted(ours.keys() - theirs.keys())]
+    found += [f"{name}: other bytes" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]]
+    expected = scenario.num_shards + 1
+    here = [name for name in ours if name.startswith(f"{scenario.stage}/{scenario.phase}/")]
+    if len(here) != expected:
+        found.append(f"{len(here)} files to compare in {scenario.stage}/{scenario.phase}, expected {expected}")
+    return found
+
+
+def lost_or_doubled(run: Path, scenario: Scenario) -> list[str]:
+    """What is wrong with the ids of the items: lost ones and those that occur twice."""
+    import pyarrow.parquet as pq
+
+    ids: Counter[int] = Counter()
+    for path in sorted((run / scenario.stage / scenario.phase / "data").rglob("*.parquet")):
+        ids.update(pq.read_table(path, columns=[scenario.id_column]).column(0).to_pylist())
+    doubled = [key for key, count in ids.items() if count > 1]
+    found = [f"{len(doubled)} items occur twice, e.g. {doubled[0]}"] if doubled else []
+    if sum(ids.values()) != scenario.num_items:
+        found.append(f"{sum(ids.values())} items, expected {scenario.num_items}")
+    return found
+
+
+def leftovers(run: Path, scenario: Scenario) -> list[str]:
+    """Partial and temporary files that a finished phase should not have."""
+    place = run / scenario.stage / scenario.phase
+    found = [path for path in (place / "partial").rglob("*") if path.is_file()]
+    found += [path for path in run.rglob(".*") if path.is_file() or path.parent.name == "submissions"]
+    found += [path for path in run.rglob("*.save_tmp")]
+    return sorted(f"left over: {path.relative_to(run)}" for path in found)
+
+
+def over_budget(run: Path, scenario: Scenario) -> list[str]:
+    """Compare the number of files with the budget: 2 a shard, 2 an attempt, 4 an element, 3 a submission, 3 a phase."""
+    place = run / scenario.stage / scenario.phase
+    folders = [path for path in (run / "submissions").glob(f"*-{scenario.stage}") if path.is_dir()]
+    phase = sum(1 for path in place.rglob("*") if path.is_file())
+    logs = sum(1 for path in (run / "logs" / scenario.stage).rglob("*") if path.is_file())
+    launching = sum(1 for folder in folders for path in folder.rglob("*") if path.is_file())
+    journals = len(list((place / "journals").glob("*.jsonl")))
+    elements = sum(_elements(folder) + 1 for folder in folders)  # the seal job is an element too
+    budget = 2 * scenario.num_shards + 2 * journals + 4 * elements + 3 * len(folders) + 3
+    found = phase + logs + launching
+    if found <= budget:
+        return []
+    return [f"{found} files (phase {phase}, logs {logs}, submissions {launching}), budget {budget}"]
+
+
+def _elements(folder: Path) -> int:
+    import json
+
+    return int(json.loads((folder / "record.json").read_text())["num_elements"])

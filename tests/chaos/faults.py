@@ -1,0 +1,186 @@
+"""The faults, each done from outside; what was hit is written down at the moment of the blow."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slurm.onemachine import LabError, kill_node, kill_slurmd, processes, resume_nodes, start_slurmd
+from tests.chaos.cluster import Cluster
+from tests.chaos.workers import Worker, slurm_workers
+
+
+@dataclass
+class Injection:
+    """One fault that was done."""
+
+    fault: str
+    time: float
+    attempts: list[str]
+    """The attempts that it hit, by name."""
+    note: str = ""
+
+
+@dataclass
+class Field:
+    """Where faults happen: the cluster, the run, the dice, and the list of what was done."""
+
+    cluster: Cluster
+    run: Path
+    rng: random.Random
+    say: Callable[[str], None]
+    done: list[Injection] = field(default_factory=list)
+
+    def workers(self) -> list[Worker]:
+        return slurm_workers(self.run)
+
+    def note(self, fault: str, hit: list[Worker], note: str = "") -> Injection:
+        """Write down a fault."""
+        injection = Injection(fault, time.time(), [worker.attempt for worker in hit], note)
+        self.done.append(injection)
+        self.say(f"{fault}: {', '.join(injection.attempts) or '-'} {note}".rstrip())
+        return injection
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether the condition came true in time."""
+        return processes.wait_until(condition, timeout_s, poll_s=0.3)
+
+
+def sigkill_worker(place: Field, victim: Worker) -> None:
+    """SIGKILL the python process of one element."""
+    victim.process.send(signal.SIGKILL)
+    place.note("sigkill-worker", [victim])
+
+
+def sigkill_slurmstepd(place: Field, victim: Worker) -> None:
+    """SIGKILL the slurmstepd above the python process of one element."""
+    parent = processes.read_status(victim.parent_pid)
+    if parent is None or parent.command != "slurmstepd":
+        raise LabError(f"the parent of {victim.attempt} is no slurmstepd: {parent}")
+    parent.process.send(signal.SIGKILL)
+    place.note("sigkill-slurmstepd", [victim])
+
+
+def requeue(place: Field, victim: Worker) -> None:
+    """`scontrol requeue` one element."""
+    place.cluster.requeue(victim.element)
+    place.note("requeue", [victim])
+
+
+def preempt(place: Field, victim: Worker) -> None:
+    """A job of a higher partition takes the whole node; Slurm requeues what runs there."""
+    hit = _on_node(place, victim.node)
+    job = place.cluster.preempt(victim.node, place.rng.randint(4, 10))
+    place.note("preempt", hit, f"by job {job} on {victim.node}")
+
+
+def preempt_grace(place: Field, victim: Worker) -> None:
+    """The same in a partition with a grace time: advance notice first."""
+    hit = _on_node(place, victim.node)
+    job = place.cluster.preempt(victim.node, place.rng.randint(4, 10))
+    place.note("preempt-grace", hit, f"by job {job} on {victim.node}")
+
+
+def node_dies(place: Field, victim: Worker) -> None:
+    """The node and all that runs on it die; it comes back when Slurm has noticed."""
+    hit = _on_node(place, victim.node)
+    kill_node(place.cluster.lab, victim.node)
+    place.note("node-dies", hit, victim.node)
+    _wait_for_requeue(place, hit)
+    _bring_back(place, victim.node)
+
+
+def node_lost(place: Field, victim: Worker) -> None:
+    """Only slurmd dies: the old attempts go on writing while their successors start elsewhere."""
+    hit = _on_node(place, victim.node)
+    kill_slurmd(place.cluster.lab, victim.node)
+    injection = place.note("node-lost", hit, victim.node)
+    both = place.wait_for(lambda: _overlap(place, hit), 90)
+    injection.note += ", old and new attempt seen alive together" if both else ", no overlap seen"
+    place.say(f"node-lost: {injection.note}")
+    time.sleep(place.rng.uniform(2, 6))
+    _bring_back(place, victim.node)
+
+
+def time_limit(place: Field, victim: Worker) -> None:
+    """Wait until the element, in a submission with a short time limit, comes back from its limit."""
+    hit = [worker for worker in place.workers() if worker.element.split("_")[0] == victim.element.split("_")[0]]
+    reached = place.wait_for(
+        lambda: any(
+            worker.restart > old.restart for worker in place.workers() for old in hit if worker.element == old.element
+        ),
+        180,
+    )
+    place.note("time-limit", hit, "" if reached else "no element came back from its limit")
+
+
+FAULTS: dict[str, Callable[[Field, Worker], None]] = {
+    "sigkill-worker": sigkill_worker,
+    "sigkill-slurmstepd": sigkill_slurmstepd,
+    "requeue": requeue,
+    "preempt": preempt,
+    "preempt-grace": preempt_grace,
+    "node-dies": node_dies,
+    "node-lost": node_lost,
+    "time-limit": time_limit,
+}
+
+
+def inject(place: Field, fault: str, jobs: set[str], timeout_s: float = 60) -> None:
+    """Do one fault to a random worker of these arrays that is alive and was not hit before."""
+
+    def candidates() -> list[Worker]:
+        hit = {name for injection in place.done for name in injection.attempts}
+        journals = place.run.glob("*/*/journals/*.jsonl")
+        begun = {path.stem for path in journals}
+        fresh = [worker for worker in place.workers() if worker.attempt not in hit and worker.attempt in begun]
+        return [worker for worker in fresh if worker.element.split("_")[0] in jobs]
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = candidates()
+        if found:
+            try:
+                FAULTS[fault](place, place.rng.choice(found))
+                return
+            except LabError as error:
+                # The victim ended between the look and the blow, or Slurm refuses just now: another one then.
+                place.say(f"{fault}: once more, {error}")
+        time.sleep(0.5)
+    place.note(fault, [], "NOT DONE: no victim")
+
+
+def _on_node(place: Field, node: str) -> list[Worker]:
+    return [worker for worker in place.workers() if worker.node == node]
+
+
+def _overlap(place: Field, hit: list[Worker]) -> bool:
+    now = place.workers()
+    alive = {worker.attempt for worker in now}
+    return any(
+        worker.element == old.element and worker.restart > old.restart and old.attempt in alive
+        for worker in now
+        for old in hit
+    )
+
+
+def _wait_for_requeue(place: Field, hit: list[Worker]) -> None:
+    elements = {worker.element for worker in hit}
+
+    def requeued() -> bool:
+        states = {row[0]: row[2] for row in place.cluster.queue(place.run)}
+        return all(states.get(element, "PENDING") != "RUNNING" for element in elements) or any(
+            worker.element in elements for worker in place.workers()
+        )
+
+    place.wait_for(requeued, 90)
+
+
+def _bring_back(place: Field, node: str) -> None:
+    start_slurmd(place.cluster.lab, node)
+    time.sleep(1)
+    resume_nodes(place.cluster.lab)

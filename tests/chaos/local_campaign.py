@@ -1,0 +1,101 @@
+"""A run of local processes, with workers and supervisor killed until it is finished all the same."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.chaos.faults import Injection
+from tests.chaos.product import Product, ProductFailed, wait_until_sealed
+from tests.chaos.scenario import Scenario
+from tests.chaos.slurm_campaign import CampaignFailed
+from tests.chaos.watch import Watch
+from tests.chaos.workers import local_workers, run_processes, supervisors
+
+
+def run_calm(scenario: Scenario, run: Path, bank: Path, run_seed: int = 0) -> Product:
+    """Make the undisturbed run that the others are compared with. Raises CampaignFailed."""
+    product = Product(run, ("cluster=local",))
+    product.submit(*scenario.identity(bank, run_seed), "workers=2")
+    if not wait_until_sealed(product, scenario.stage, scenario.phase, 120):
+        raise CampaignFailed(f"the calm run did not finish\n{product.log_tails()}")
+    _wait_for_end(run)
+    return product
+
+
+def run_locally(
+    scenario: Scenario,
+    run: Path,
+    bank: Path,
+    rng: random.Random,
+    say: Callable[[str], None],
+    *,
+    run_seed: int = 0,
+    workers: int = 4,
+    planned_s: float = 30.0,
+    worker_kills: int = 3,
+    supervisor_kills: int = 2,
+    pause_s: tuple[float, float] = (1.0, 3.0),
+    timeout_s: float = 240,
+) -> tuple[Product, list[Injection], Watch]:
+    """SIGKILL workers and supervisors at random moments, `resume` after each supervisor. Raises CampaignFailed."""
+    product = Product(run, ("cluster=local",))
+    speed = scenario.speed(scenario.num_items / workers / planned_s)
+    done: list[Injection] = []
+    deadline = time.monotonic() + timeout_s
+    watch = Watch(product, scenario, lambda: len(local_workers(run)), every_s=2.0)
+    try:
+        product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", speed)
+        with watch:
+            for fault in rng.sample(["worker"] * worker_kills + ["supervisor"] * supervisor_kills, worker_kills + supervisor_kills):
+                time.sleep(rng.uniform(*pause_s))
+                done.append(_kill_worker(run, rng) if fault == "worker" else _kill_supervisor(run))
+                say(f"local {done[-1].fault}: {', '.join(done[-1].attempts)} {done[-1].note}")
+                if fault == "supervisor":
+                    count = len(product.submissions())
+                    product.resume_twice_at_once()
+                    if len(product.submissions()) != count + 1:
+                        raise CampaignFailed(f"two resume at once: {len(product.submissions()) - count} submissions")
+            while not product.is_sealed(scenario.stage, scenario.phase):
+                if time.monotonic() > deadline:
+                    raise CampaignFailed(f"not sealed in time\n{product.log_tails()}")
+                if not supervisors(run):
+                    product.resume()
+                time.sleep(0.3)
+            _wait_for_end(run)
+        watch.look()
+    except ProductFailed as error:
+        raise CampaignFailed(f"{error}\n{product.log_tails()}") from error
+    return product, done, watch
+
+
+def _kill_worker(run: Path, rng: random.Random) -> Injection:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        begun = {path.stem for path in run.glob("*/*/journals/*.jsonl")}
+        found = [worker for worker in local_workers(run) if worker.attempt in begun]
+        if found:
+            victim = rng.choice(found)
+            victim.process.send(signal.SIGKILL)
+            return Injection("local-sigkill-worker", time.time(), [victim.attempt])
+        time.sleep(0.2)
+    raise CampaignFailed("no local worker to kill")
+
+
+def _kill_supervisor(run: Path) -> Injection:
+    found = supervisors(run)
+    if not found:
+        raise CampaignFailed("no local supervisor to kill")
+    hit = [worker.attempt for worker in local_workers(run)]
+    for process in found:
+        process.send(signal.SIGKILL)
+    return Injection("local-sigkill-supervisor", time.time(), hit)
+
+
+def _wait_for_end(run: Path, timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while run_processes(run) and time.monotonic() < deadline:
+        time.sleep(0.2)

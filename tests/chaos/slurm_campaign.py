@@ -1,0 +1,181 @@
+"""A run on the one-machine Slurm, disturbed again and again until every fault has happened, then left to finish."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm.onemachine import Lab, resume_nodes, start_slurmd
+from tests.chaos.cluster import Cluster
+from tests.chaos.faults import Field, Injection, inject
+from tests.chaos.product import Product, ProductFailed, tail
+from tests.chaos.scenario import Scenario
+from tests.chaos.watch import Watch
+
+SHORT_LIMIT_MIN = 1
+
+
+@dataclass(frozen=True)
+class Act:
+    """One submission of the run and what happens to it."""
+
+    keys: tuple[str, ...]
+    """Execution keys of the submission."""
+    faults: tuple[str, ...]
+    planned_s: float
+    """About how long the act takes: sets the workers' speed, so that work is left for the acts that follow."""
+    pause_s: tuple[float, float] = (3.0, 8.0)
+    """Shortest and longest pause before a fault."""
+
+
+ACTS = (
+    Act(("slurm.partition=low",), ("sigkill-worker", "sigkill-slurmstepd", "requeue", "preempt"), 55),
+    Act(("slurm.partition=low-grace",), ("sigkill-worker", "preempt-grace", "node-dies"), 75),
+    Act(
+        ("slurm.partition=main", f"slurm.time_min={SHORT_LIMIT_MIN}", "slurm.signal_lead_s=10"),
+        ("sigkill-worker", "time-limit"),
+        90,
+    ),
+    Act(("slurm.partition=low",), ("node-lost", "requeue"), 75),
+)
+BREAKS = ("scancel", "overlap", "cancel")
+"""What parts two acts: Slurm's scancel, a second submission while the first is alive, the product's own cancel."""
+CALM_KEYS = ("slurm.partition=main", "slurm.time_min=30", "slurm.signal_lead_s=30")
+
+
+class CampaignFailed(AssertionError):
+    """The run did not finish, or a fault could not be done."""
+
+
+@dataclass
+class Campaign:
+    """What a campaign leaves to be judged."""
+
+    product: Product
+    injections: list[Injection]
+    watch: Watch
+    cluster: Cluster
+    seconds: float
+
+
+def run_on_slurm(
+    lab: Lab,
+    scenario: Scenario,
+    run: Path,
+    bank: Path,
+    rng: random.Random,
+    say: Callable[[str], None],
+    *,
+    run_seed: int = 0,
+    acts: Sequence[Act] = ACTS,
+    breaks: Sequence[str] = BREAKS,
+    timeout_s: float = 900,
+) -> Campaign:
+    """Play the acts in random order, with the breaks between them in random order. Raises CampaignFailed."""
+    product = Product(run, ("cluster=slurm", "slurm.profile=onemachine"), lab.environment())
+    place = Field(Cluster(lab), run, rng, say)
+    order = rng.sample(list(acts), len(acts))
+    between = rng.sample(list(breaks), len(breaks))
+    began = time.monotonic()
+    watch = Watch(product, scenario, lambda: len(place.workers()))
+    try:
+        _start_act(product.submit, scenario, run, order, 0, say, scenario.identity(bank, run_seed))
+        with watch:
+            for number, act in enumerate(order):
+                _play(place, product, act)
+                if number + 1 < len(order):
+                    _break(place, product, between[number % len(between)], scenario, order, number + 1)
+            _finish(place, product, scenario, began + timeout_s)
+        watch.look()
+    except ProductFailed as error:
+        raise CampaignFailed(f"{error}\n{_told(place, product)}") from error
+    finally:
+        for node in lab.node_names:
+            start_slurmd(lab, node)
+        resume_nodes(lab)
+    missed = [injection for injection in place.done if injection.note.startswith("NOT DONE")]
+    if missed:
+        raise CampaignFailed(f"faults without a victim: {missed}\n{_told(place, product)}")
+    return Campaign(product, place.done, watch, place.cluster, time.monotonic() - began)
+
+
+def _start_act(
+    start: Callable[..., str],
+    scenario: Scenario,
+    run: Path,
+    order: Sequence[Act],
+    number: int,
+    say: Callable[[str], None],
+    identity: Sequence[str] = (),
+) -> None:
+    keys = act_keys(scenario, run, order, number)
+    answer = start(*identity, *keys)
+    say(f"act {number + 1}: {' '.join(keys)}: {answer.splitlines()[1] if answer.count(chr(10)) > 1 else answer}")
+
+
+def act_keys(scenario: Scenario, run: Path, order: Sequence[Act], number: int) -> list[str]:
+    """The execution keys of an act; its speed leaves as much work as the acts that follow need."""
+    done = len(list((run / scenario.stage / scenario.phase / "markers").glob("*/*.json"))) * scenario.shard_items
+    seconds = sum(act.planned_s for act in order[number:])
+    speed = min(50.0, max(1.0, (scenario.num_items - done) / scenario.elements / seconds))
+    given = {key.split("=")[0] for key in order[number].keys}
+    calm = [key for key in CALM_KEYS if key.split("=")[0] not in given]
+    return [*order[number].keys, *calm, f"slurm.elements={scenario.elements}", scenario.speed(speed)]
+
+
+def _play(place: Field, product: Product, act: Act) -> None:
+    record = product.submissions()[-1]
+    jobs = {str(job) for job in record["array_jobs"]}
+    for fault in place.rng.sample(list(act.faults), len(act.faults)):
+        time.sleep(place.rng.uniform(*act.pause_s))
+        inject(place, fault, jobs)
+
+
+def _break(
+    place: Field, product: Product, kind: str, scenario: Scenario, order: Sequence[Act], number: int
+) -> None:
+    time.sleep(place.rng.uniform(1, 4))
+    if kind == "overlap":
+        before = place.workers()
+        _start_act(
+            lambda *keys: product.resume("assume_ended=true", *keys), scenario, place.run, order, number, place.say
+        )
+        place.note("overlap", [], f"while {len(before)} workers were alive")
+        return
+    hit = place.workers()
+    if kind == "scancel":
+        place.cluster.cancel(place.run)
+    else:
+        product.cancel()
+    place.note(kind, hit)
+    if not place.cluster.settle(place.run):
+        raise CampaignFailed(f"jobs outlive {kind}: {place.cluster.queue(place.run)}")
+    count = len(product.submissions())
+    keys = act_keys(scenario, place.run, order, number)
+    product.resume_twice_at_once(*keys)
+    new = product.submissions()[count:]
+    place.note("resume-twice", [], f"{len(new)} submission")
+    if len(new) != 1:
+        raise CampaignFailed(f"two resume at once made {len(new)} submissions: {[one['name'] for one in new]}")
+
+
+def _finish(place: Field, product: Product, scenario: Scenario, deadline: float) -> None:
+    """Resume until the phase is sealed and nothing of the run is alive."""
+    while True:
+        if time.monotonic() > deadline:
+            raise CampaignFailed(f"not sealed in time\n{_told(place, product)}")
+        sealed = product.is_sealed(scenario.stage, scenario.phase)
+        if not place.cluster.queue(place.run):
+            if sealed:
+                return
+            place.say(f"resume: {product.resume(*CALM_KEYS, scenario.speed(50)).splitlines()[1]}")
+        time.sleep(1)
+
+
+def _told(place: Field, product: Product) -> str:
+    log = place.cluster.lab.directory / "log" / "slurmctld.log"
+    queue = place.cluster.queue(place.run)
+    return f"queue: {queue}\n{product.log_tails()}\n--- slurmctld.log\n{tail(log, 40)}"

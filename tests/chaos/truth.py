@@ -1,0 +1,81 @@
+"""Why each attempt ended, told from what the harness did and from Slurm's own word; then held against `status`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.cluster import Life
+from tests.chaos.faults import Injection
+from tests.chaos.journals import Attempt
+
+_WORDS = {
+    "PREEMPTED": "preemptions",
+    "NODE_FAIL": "node_failures",
+    "TIMEOUT": "timeouts",
+    "CANCELLED": "cancellations",
+    "FAILED": "failures",
+    "OUT_OF_MEMORY": "failures",
+}
+_REQUEUED_BY = {"requeue": "requeues", "preempt-grace": "preemptions", "time-limit": "timeouts"}
+"""What REQUEUED means, by the fault: Slurm uses the word for `scontrol requeue`, whoever called it."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one attempt ended."""
+
+    attempt: str
+    word: str
+    """Slurm's word; `-` when it has none for this life (local runs, a record that does not exist)."""
+    faults: tuple[str, ...]
+    """The faults that hit it."""
+    cause: str | None
+    """The counter of `status` that it belongs to; None when it did its share."""
+
+
+def endings(
+    attempts: Sequence[Attempt], injections: Sequence[Injection], lives: Mapping[str, Sequence[Life]], short: set[str]
+) -> list[Ending]:
+    """Tell how each attempt ended. `short`: arrays with a time limit that ends every element."""
+    hit: dict[str, list[str]] = {}
+    for injection in injections:
+        for name in injection.attempts:
+            hit.setdefault(name, []).append(injection.fault)
+    found = []
+    for attempt in attempts:
+        rows = lives.get(attempt.element, ())
+        word = rows[attempt.restart].word if attempt.restart < len(rows) else "-"
+        faults = tuple(hit.get(attempt.name, ()))
+        found.append(Ending(attempt.name, word, faults, _cause(attempt, word, faults, short)))
+    return found
+
+
+def _cause(attempt: Attempt, word: str, faults: tuple[str, ...], short: set[str]) -> str | None:
+    if attempt.end == "completed":
+        return None
+    if attempt.refused:
+        return "failures"
+    if word == "REQUEUED":
+        known = [_REQUEUED_BY[fault] for fault in faults if fault in _REQUEUED_BY]
+        if "requeues" in known:
+            return "requeues"
+        if attempt.element.split("_")[0] in short:
+            return "timeouts"
+        return known[0] if known else "requeues"
+    return _WORDS.get(word, "unknown")
+
+
+def counts(found: Sequence[Ending]) -> Counter[str]:
+    """How many attempts ended by each cause."""
+    return Counter(ending.cause for ending in found if ending.cause is not None)
+
+
+def unexplained(found: Sequence[Ending]) -> list[str]:
+    """Attempts that ended early although no fault hit them: something else went wrong."""
+    return [
+        f"{ending.attempt} ended ({ending.word}, {ending.cause}) and no fault had hit it"
+        for ending in found
+        if ending.cause not in (None, "cancellations") and not ending.faults
+    ]

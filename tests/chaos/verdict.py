@@ -1,0 +1,128 @@
+"""The judgement of one disturbed run: every promise looked at, every breach a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos import comparison
+from tests.chaos.faults import Injection
+from tests.chaos.journals import read_attempts
+from tests.chaos.lost_work import LostWork, account
+from tests.chaos.product import Product, ProductFailed
+from tests.chaos.scenario import Scenario
+from tests.chaos.slurm_campaign import SHORT_LIMIT_MIN, Campaign
+from tests.chaos.truth import Ending, counts, endings, unexplained
+from tests.chaos.watch import CAUSES, Watch
+from tests.chaos.workers import run_processes
+
+
+@dataclass
+class Verdict:
+    """What one run came to."""
+
+    name: str
+    problems: list[str]
+    """Breaches; empty when all promises were kept."""
+    same: bool
+    attempts: int
+    work: LostWork
+    endings: list[Ending]
+    injections: list[Injection]
+    status: dict[str, int] = field(default_factory=dict)
+    """The causes as `status --json` counted them at the end."""
+    samples: int = 0
+
+
+def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -> Verdict:
+    """Judge a run on Slurm."""
+    product = campaign.product
+    records = [one for one in product.submissions() if one["stage"] == scenario.stage]
+    jobs = [str(job) for one in records for job in one["array_jobs"]]
+    short = {str(j) for one in records if _is_short(one) for j in one["array_jobs"]}
+    lives = campaign.cluster.lives(jobs)
+    attempts = read_attempts(product.run, scenario.stage, scenario.phase)
+    told = endings(attempts, campaign.injections, lives, short)
+    ends = {
+        attempt.name: end
+        for attempt in attempts
+        if attempt.restart < len(rows := lives.get(attempt.element, []))
+        and (end := rows[attempt.restart].end) is not None
+    }
+    verdict = _judge(name, product, campaign.injections, campaign.watch, calm, scenario, told, ends)
+    verdict.problems += unexplained(told)
+    return verdict
+
+
+def judge_local(
+    name: str, product: Product, injections: list[Injection], watch: Watch, calm: Path, scenario: Scenario
+) -> Verdict:
+    """Judge a local run: its workers are killed without a word, so the harness alone knows the causes."""
+    attempts = read_attempts(product.run, scenario.stage, scenario.phase)
+    hit = {name: injection for injection in injections for name in injection.attempts}
+    told = [
+        Ending(
+            attempt.name,
+            "-",
+            (hit[attempt.name].fault,) if attempt.name in hit else (),
+            None if attempt.end == "completed" else "unknown",
+        )
+        for attempt in attempts
+    ]
+    ends = {attempt.name: hit[attempt.name].time for attempt in attempts if attempt.name in hit}
+    verdict = _judge(name, product, injections, watch, calm, scenario, told, ends)
+    verdict.problems += unexplained(told)
+    return verdict
+
+
+def _judge(
+    name: str,
+    product: Product,
+    injections: list[Injection],
+    watch: Watch,
+    calm: Path,
+    scenario: Scenario,
+    told: list[Ending],
+    ends: dict[str, float],
+) -> Verdict:
+    run = product.run
+    attempts = read_attempts(run, scenario.stage, scenario.phase)
+    work = account(attempts, scenario, ends)
+    different = comparison.differences(calm, run, scenario)
+    problems = [*different, *comparison.lost_or_doubled(run, scenario), *work.problems]
+    problems += _promise(product.verify, "verify")
+    problems += comparison.leftovers(run, scenario) + comparison.over_budget(run, scenario)
+    problems += [f"orphan: pid {status.process.pid} {status.command}" for status in run_processes(run)]
+    problems += [f"{attempt.name}: {error}" for attempt in attempts for error in attempt.errors]
+    problems += [f"status: {text}" for text in watch.problems()]
+    final = watch.samples[-1].stage if watch.samples else {}
+    status = {cause: int(final.get(cause, -1)) for cause in CAUSES}
+    expected = counts(told)
+    problems += [
+        f"status says {status[cause]} {cause}, seen to happen: {expected[cause]}"
+        for cause in CAUSES
+        if status[cause] != expected[cause]
+    ]
+    if final.get("attempts") != len(attempts):
+        problems.append(f"status says {final.get('attempts')} attempts, journals: {len(attempts)}")
+    if final.get("state") != "done":
+        problems.append(f"status says {final.get('state')} at the end")
+    again = _promise(product.resume, "resume of a finished run")
+    return Verdict(
+        name, problems + again, not different, len(attempts), work, told, injections, status, len(watch.samples)
+    )
+
+
+def _promise(command: Callable[[], str], what: str) -> list[str]:
+    try:
+        command()
+    except ProductFailed as error:
+        return [f"{what}: {error}"]
+    return []
+
+
+def _is_short(record: dict[str, object]) -> bool:
+    config = record["config"]
+    assert isinstance(config, dict)
+    return bool(config.get("slurm", {}).get("time_min") == SHORT_LIMIT_MIN)

@@ -1,0 +1,116 @@
+"""`status --json` every few seconds while the run works: each answer is held against what is seen from outside."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.product import Product
+from tests.chaos.scenario import Scenario
+
+STATES = {"waiting", "pending", "running", "done", "partial", "failed", "blocked"}
+CAUSES = ("preemptions", "timeouts", "node_failures", "requeues", "cancellations", "failures", "unknown")
+
+
+@dataclass
+class Sample:
+    """One answer, and the view from outside before and after it."""
+
+    time: float
+    stage: dict[str, Any]
+    workers_before: int
+    workers_after: int
+    sealed_before: bool
+    sealed_after: bool
+
+
+@dataclass
+class Watch:
+    """Polls in a thread between `start` and `stop`."""
+
+    product: Product
+    scenario: Scenario
+    count_workers: Callable[[], int]
+    every_s: float = 4.0
+    samples: list[Sample] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    _end: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Watch:
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        if self._thread is not None:
+            self._thread.join(60)
+
+    def look(self) -> Sample | None:
+        """Take one sample."""
+        sealed = self.product.is_sealed(self.scenario.stage, self.scenario.phase)
+        workers = self.count_workers()
+        answer = self.product.status()
+        stage = next((one for one in answer["stages"] if one["name"] == self.scenario.stage), None)
+        if stage is None:
+            return None
+        after = self.product.is_sealed(self.scenario.stage, self.scenario.phase)
+        sample = Sample(time.time(), stage, workers, self.count_workers(), sealed, after)
+        self.samples.append(sample)
+        return sample
+
+    def _poll(self) -> None:
+        while not self._end.wait(self.every_s):
+            try:
+                self.look()
+            except Exception as error:
+                self.errors.append(f"status failed: {error}")
+
+    def problems(self) -> list[str]:
+        """What the answers got wrong, each with its time into the watch."""
+        found = list(self.errors)
+        if not self.samples:
+            return [*found, "no status was taken"]
+        first = self.samples[0].time
+        for sample in self.samples:
+            found += [f"{sample.time - first:.0f} s: {text}" for text in _implausible(sample, self.scenario)]
+        for before, now in zip(self.samples, self.samples[1:], strict=False):
+            found += [f"{now.time - first:.0f} s: {text}" for text in _went_back(before, now)]
+        return found
+
+
+def _implausible(sample: Sample, scenario: Scenario) -> list[str]:
+    stage, found = sample.stage, []
+    state = stage["state"]
+    if state not in STATES:
+        found.append(f"state {state!r}")
+    if (stage["shards_total"], stage["items_total"]) != (scenario.num_shards, scenario.num_items):
+        found.append(f"totals {stage['shards_total']} shards, {stage['items_total']} items")
+    if not 0 <= stage["shards_done"] <= stage["shards_total"]:
+        found.append(f"shards_done {stage['shards_done']} of {stage['shards_total']}")
+    if not 0 <= stage["items_done"] <= stage["items_total"]:
+        found.append(f"items_done {stage['items_done']} of {stage['items_total']}")
+    if stage["items_done"] < stage["shards_done"] * scenario.shard_items:
+        found.append(f"items_done {stage['items_done']}, but {stage['shards_done']} whole shards")
+    if state == "done" and not sample.sealed_after:
+        found.append("done without a seal")
+    if sample.sealed_before and state != "done":
+        found.append(f"sealed, but {state}")
+    if sample.workers_before and sample.workers_after and not sample.sealed_after and state != "running":
+        found.append(f"{sample.workers_before} workers at work, but {state}")
+    ended = sum(stage[cause] for cause in CAUSES)
+    if ended + stage["running"] > stage["attempts"]:
+        found.append(f"{ended} ended early + {stage['running']} running > {stage['attempts']} attempts")
+    return found
+
+
+def _went_back(before: Sample, now: Sample) -> list[str]:
+    found = []
+    for key in ("shards_done", "items_done", "attempts"):
+        if now.stage[key] < before.stage[key]:
+            found.append(f"{key} went back from {before.stage[key]} to {now.stage[key]}")
+    return found

@@ -1,0 +1,275 @@
+"""`cluster=slurm` from the outside: what sbatch is asked, what a refusal leaves, and what becomes of a lost answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pytest
+
+from synthclip_hpc.submissions import update
+from tests.synthclip_hpc.app import call, tree
+
+SMALL = ("stage=captions", "concepts.limit=20", "captions.shard_items=5", "cluster=slurm")
+
+
+def row(job: str, name: str, state: str = "PENDING", reason: str = "Priority", index: int | str = "N/A") -> str:
+    """One line of squeue as `slurm.queue` asks for it."""
+    job_id = job if index == "N/A" else f"{job}_{index}"
+    return f"{job_id}|{job}|{index}|{name}|{state}|{reason}||N/A|N/A\n"
+
+
+@pytest.fixture
+def in_queue(app, fake_slurm):
+    """Make squeue answer that the array of a submission is waiting."""
+
+    def answer(job: str = "101", phase: str = "write", **more) -> None:
+        name = app.run.job_name("captions", phase)
+        fake_slurm.answer("squeue", {"stdout": row(job, name, **({"index": 0} | more))})
+
+    return answer
+
+
+def test_a_phase_becomes_an_array_and_a_seal_job_behind_it(app, fake_slurm):
+    outcome = app("submit", *SMALL, "slurm.elements=3", "slurm.partition=gpu")
+    assert outcome.code == 0, outcome
+    array, seal = fake_slurm.scripts()
+    assert "#SBATCH --array=0-2\n" in array
+    assert "#SBATCH --dependency=afterany:101\n" in seal
+    run_id = app.run.run_id()
+    assert f"#SBATCH --job-name=synthclip-{run_id}-captions-write\n" in array
+    assert f"#SBATCH --job-name=synthclip-{run_id}-captions-write-seal\n" in seal
+    assert "#SBATCH --partition=gpu\n" in array and "#SBATCH --partition=gpu\n" in seal
+    [one] = app.submissions()
+    assert (one.state, one.num_elements, one.job_ids) == ("submitted", 3, ["101", "102"])
+    assert "(jobs 101, 102)" in outcome.out
+
+
+def test_the_record_is_claimed_before_sbatch_and_finished_after(app, fake_slurm, monkeypatch):
+    from synthclip_hpc.launch import arrays
+
+    seen = []
+    real = arrays.submit_array
+
+    def spy(*given):
+        [record] = app.path.glob("submissions/*/record.json")
+        seen.append(json.loads(record.read_text()))
+        return real(*given)
+
+    monkeypatch.setattr(arrays, "submit_array", spy)
+    assert app("submit", *SMALL).code == 0
+    [before] = seen
+    [after] = app.submissions()
+    assert (before["state"], before.get("array_jobs")) == ("claimed", None)
+    assert before["claimer"]["pid"] == os.getpid()
+    assert (after.state, after.record["array_jobs"], after.record["seal_jobs"]) == ("submitted", ["101"], ["102"])
+
+
+REFUSALS = [
+    ("invalid partition specified: gpux", "slurm.partition"),
+    ("Invalid account or account/partition combination specified", "slurm.account"),
+    ("Requested time limit is invalid (missing or exceeds some limit)", "slurm.time_min"),
+    ("Invalid job array specification", "slurm.max_array_size"),
+    ("AssocMaxSubmitJobLimit", "slurm.elements"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint", "refused"),
+    [(*one, "array") for one in REFUSALS] + [(*one, "seal job") for one in REFUSALS[:2]],
+)
+def test_a_refusal_is_told_with_a_hint_and_leaves_nothing(app, fake_slurm, words, hint, refused):
+    no = {"exit": 1, "stderr": f"sbatch: error: {words}\n"}
+    fake_slurm.answer("sbatch", *([no] if refused == "array" else [{"stdout": "Submitted batch job 55\n"}, no]))
+    outcome = app("submit", *SMALL)
+    assert outcome.code == 2
+    assert words in outcome.err and hint in outcome.err
+    assert "Traceback" not in outcome.err
+    assert list(app.run.submissions_path.iterdir()) == []
+    assert not [path for path in tree(app.path) if path.endswith((".pkl", ".sh"))]
+    assert fake_slurm.arguments("scancel") == ([] if refused == "array" else [["55"]])
+    # Mended, the same command goes on where the refusal left it.
+    fake_slurm.answer("sbatch", {"stdout": "Submitted batch job 60\n"}, {"stdout": "Submitted batch job 61\n"})
+    (fake_slurm.state / "sbatch.calls").unlink()
+    assert app("submit", *SMALL).code == 0
+    assert [one.job_ids for one in app.submissions()] == [["60", "61"]]
+
+
+def test_an_array_left_running_by_a_refused_seal_job_is_named_and_found_again(app, fake_slurm, in_queue):
+    no = {"exit": 1, "stderr": "sbatch: error: AssocMaxSubmitJobLimit\n"}
+    fake_slurm.answer("sbatch", {"stdout": "Submitted batch job 55\n"}, no)
+    fake_slurm.answer("scancel", {"exit": 1, "stderr": "Unable to contact slurm controller"})
+    outcome = app("submit", *SMALL)
+    assert outcome.code == 2
+    assert "AssocMaxSubmitJobLimit" in outcome.err and "scancel 55" in outcome.err
+    # The elements may start any moment and look for their submission: it must still be there.
+    [one] = app.submissions()
+    assert one.record["array_jobs"] == ["55"]
+    in_queue("55")
+    again = app("resume", "cluster=slurm")
+    assert again.code == 0, again
+    assert "already submitted" in again.out
+    assert len(fake_slurm.calls("sbatch")) == 2
+
+
+def test_one_of_several_arrays_left_running_keeps_its_submission_as_well(app, fake_slurm):
+    no = {"exit": 1, "stderr": "sbatch: error: AssocMaxSubmitJobLimit\n"}
+    fake_slurm.answer("sbatch", {"stdout": "Submitted batch job 55\n"}, no)
+    fake_slurm.answer("scancel", {"exit": 1, "stderr": "Unable to contact slurm controller"})
+    outcome = app("submit", *SMALL, "slurm.elements=4", "slurm.max_array_size=2")
+    assert outcome.code == 2
+    assert "AssocMaxSubmitJobLimit" in outcome.err and "scancel 55" in outcome.err
+    [one] = app.submissions()
+    assert one.record["array_jobs"] == ["55"]
+    assert len(list(one.path.glob("55_*_submitted.pkl"))) == 2
+
+
+def test_no_sbatch_on_the_path_is_a_refusal_that_names_the_local_cluster(app, fake_slurm):
+    fake_slurm.remove("sbatch")
+    outcome = app("submit", *SMALL)
+    assert outcome.code == 2
+    assert "not on the PATH" in outcome.err and "cluster=local" in outcome.err
+    assert list(app.run.submissions_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "slurm.partition=gpu\n#SBATCH --uid=0",
+        "slurm.setup=module load a\ncurl evil",
+        "slurm.account=a\x07b",
+        "slurm.python='open quote",
+    ],
+)
+def test_a_value_that_would_inject_into_the_script_is_refused(app, fake_slurm, word):
+    outcome = app("submit", *SMALL, word)
+    assert outcome.code == 2
+    assert word.partition("=")[0] in outcome.err
+    assert fake_slurm.calls("sbatch") == []
+    assert not app.run.submissions_path.exists() or list(app.run.submissions_path.iterdir()) == []
+
+
+def test_a_value_with_shell_signs_reaches_no_shell(app, fake_slurm):
+    outcome = app("submit", *SMALL, "slurm.python=py $(touch x) `y` ;z", "slurm.comment=1")
+    assert outcome.code == 2  # there is no slurm.comment
+    assert app("submit", *SMALL, "slurm.python=py $(touch x) `y` ;z").code == 0
+    script = fake_slurm.scripts()[0]
+    assert "py '$(touch' 'x)' '`y`' ';z'" in script
+
+
+@pytest.mark.parametrize("name", ["with space", "it's", 'say "hi"', "$(touch x)", "ünï-ß", "a;b&c", "-dash", "#hash"])
+def test_a_run_directory_with_an_awkward_name_is_submitted_or_refused_whole(app, fake_slurm, name):
+    path = app.path.parent / name
+    outcome = call("submit", *SMALL, f"run={path}")
+    assert outcome.code == 0, outcome
+    import shlex
+
+    array, _ = fake_slurm.scripts()
+    command = next(line for line in array.splitlines() if line.startswith("srun "))
+    assert f"--output={path}/logs/captions/00001-captions_%A_%a.log" in shlex.split(command)
+    assert not (app.path.parent / "x").exists()
+    assert f"run={shlex.quote(str(path))}" in outcome.out
+
+
+@pytest.mark.parametrize("name", ["percent%A", "new\nline", "back\\slash"])
+def test_a_run_directory_that_slurm_would_misread_is_refused_and_nothing_is_left(app, fake_slurm, name):
+    path = app.path.parent / name
+    outcome = call("submit", *SMALL, f"run={path}")
+    assert outcome.code == 2
+    assert "run directory" in outcome.err or "one printable line" in outcome.err
+    assert fake_slurm.calls("sbatch") == []
+    assert list((path / "submissions").iterdir()) == []
+
+
+def test_what_is_in_the_queue_is_not_submitted_again(app, fake_slurm, in_queue):
+    assert app("submit", *SMALL).code == 0
+    in_queue()
+    for verb in ("resume", "submit"):
+        outcome = app(verb, *(SMALL if verb == "submit" else ("cluster=slurm",)))
+        assert outcome.code == 0
+        assert "already submitted as 00001-captions (jobs 101, 102)" in outcome.out
+    assert len(fake_slurm.calls("sbatch")) == 2
+    assert len(app.submissions()) == 1
+
+
+def test_a_seal_job_that_still_waits_keeps_the_phase_alive(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    name = app.run.job_name("captions", "write-seal")
+    fake_slurm.answer("squeue", {"stdout": row("102", name, reason="Dependency")})
+    assert "already submitted" in app("resume").out
+    assert len(fake_slurm.calls("sbatch")) == 2
+
+
+def test_what_has_left_the_queue_is_submitted_again_for_what_is_missing(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    outcome = app("resume", "cluster=slurm", "slurm.time_min=7")
+    assert outcome.code == 0, outcome
+    assert [one.shards() for one in app.submissions()] == [[0, 1, 2, 3]] * 2
+    assert "#SBATCH --time=7\n" in fake_slurm.scripts()[2]
+
+
+def crashed_before_the_record_was_finished(app) -> None:
+    """As if the command had been killed between sbatch's answer and the writing of it."""
+    [one] = app.submissions()
+    record = {key: value for key, value in one.record.items() if key not in ("array_jobs", "seal_jobs")}
+    (one.path / "record.json").write_text(json.dumps(record))
+    [one] = app.submissions()
+    update(one, state="claimed", claimer={**one.record["claimer"], "pid": 2**22 + 1})
+
+
+def test_a_job_whose_id_was_never_recorded_is_found_by_its_name(app, fake_slurm, in_queue):
+    assert app("submit", *SMALL).code == 0
+    crashed_before_the_record_was_finished(app)
+    in_queue()
+    outcome = app("resume", "cluster=slurm")
+    assert outcome.code == 0, outcome
+    assert "already submitted as 00001-captions" in outcome.out
+    assert len(fake_slurm.calls("sbatch")) == 2
+
+
+def test_a_claim_of_a_dead_command_without_a_job_is_given_up(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    crashed_before_the_record_was_finished(app)
+    assert app("resume", "cluster=slurm").code == 0
+    assert [one.name for one in app.submissions()] == ["00001-captions", "00002-captions"]
+
+
+def test_a_claim_of_a_living_command_is_respected(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    crashed_before_the_record_was_finished(app)
+    from synthclip_hpc.processes import identify
+
+    update(app.submissions()[0], claimer=identify(os.getpid()))
+    assert "already submitted" in app("resume", "cluster=slurm").out
+    assert len(fake_slurm.calls("sbatch")) == 2
+
+
+def test_cancel_names_ids_and_job_names_and_resume_goes_on(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    assert app("cancel").code == 0
+    flat = [word for words in fake_slurm.arguments("scancel") for word in words]
+    assert {"101", "102"} <= set(flat)
+    assert {word for word in flat if word.startswith("--name=")} == {
+        f"--name={app.run.job_name('captions', phase)}" for phase in ("write", "write-seal")
+    }
+    assert [one.state for one in app.submissions()] == ["cancelled"]
+    assert app("resume").code == 0
+    assert len(app.submissions()) == 2
+
+
+def test_a_cancel_that_slurm_refuses_leaves_the_submission_open(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    fake_slurm.answer("scancel", {"exit": 1, "stderr": "Unable to contact slurm controller"})
+    outcome = app("cancel")
+    assert outcome.code == 2
+    assert "Unable to contact" in outcome.err
+    assert [one.state for one in app.submissions()] == ["submitted"]
+
+
+def test_resume_stays_on_the_cluster_of_the_latest_submission(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    outcome = call("resume", f"run={app.path}")
+    assert outcome.code == 0
+    assert [one.cluster for one in app.submissions()] == ["slurm", "slurm"]
+    assert re.search(r"submission 00002-captions \(jobs \d+, \d+\)", outcome.out)
