@@ -11,6 +11,9 @@ from typing import Any
 
 from sharding import files
 
+_BETWEEN_VALUE = "\0"
+_BETWEEN = b',"\\u0000",'
+
 
 class Journal:
     """Appends events to a file, one JSON line each, in one write.
@@ -99,11 +102,16 @@ def _parse_lines(lines: list[bytes], offset: int) -> list[dict[str, Any]]:
     filled = [line for line in lines if line.strip()]
     try:
         # One call for all lines is several times as fast, and almost always possible.
-        events = json.loads(b"[" + b",".join(filled) + b"]")
+        values = json.loads(b"[" + _BETWEEN.join(filled) + b"]")
     except (ValueError, RecursionError):
-        events = []
-    # A torn line may still fit together with the next one, but not without a change of their number.
-    if len(events) == len(filled) and all(_is_event(event) for event in events):
+        values = []
+    # A torn line may fit together with the next one; then what was put between them has been swallowed.
+    events, between = values[::2], values[1::2]
+    if (
+        len(events) == len(filled)
+        and between.count(_BETWEEN_VALUE) == len(between)
+        and all(_is_event(event) for event in events)
+    ):
         return list(events)
     found = []
     for line in lines:

@@ -41,6 +41,8 @@ def normalise(argv: list[str], types: Mapping[str, Any]) -> list[str]:
     words = list(argv)
     while words:
         word = words.pop(0)
+        if not _is_text(word):
+            raise UserError(f"{word!a}: not UTF-8; the run's records could not hold it")
         if word in ("-h", "--help"):
             result.append("--help")
             continue
@@ -98,6 +100,14 @@ def parse(cls: type[C], tokens: list[str], default: C, prog: str, description: s
             description=description,
         )
     )
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _option(key: str) -> str:

@@ -69,6 +69,7 @@ def parse_launch_options(cls: type[L], argv: list[str], prog: str, description: 
     """Parse the options of a command that starts work, over the run's frozen configuration if there is one."""
     tokens = normalise(argv, field_types(cls))
     run = resolve_run(value_of("run", tokens))
+    run.check_place()
     default = cls()
     if "--help" not in tokens:
         if run.exists():
@@ -92,6 +93,7 @@ def config_of(options: LaunchOptions) -> RunConfig:
 def existing_run(given: str | None) -> Run:
     """Find a run that must exist. Raises UserError with the command that starts one."""
     run = resolve_run(given)
+    run.check_place()
     if not run.exists():
         run.load_config()  # says what is wrong
         raise UserError(f"run={run.path}: no run here")

@@ -13,6 +13,7 @@ from collections import Counter
 
 from sharding.journal import Journal, read_events
 from slurm.attempt import Attempt, RequeueRefused, requeue
+from slurm.commands import run_command
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission
 
@@ -35,15 +36,19 @@ def after_notice(run: Run, submission: Submission, attempt: Attempt, started: fl
     if earlier >= limit:
         journal.event("gave_up", cause=cause, count=earlier + 1, limit=limit)
         return False
-    # Journalled first: a successful requeue may kill this process at once.
-    journal.event("requeue", cause=cause)
-    try:
-        requeue(attempt.element_id, timeout_s=30)
-    except RequeueRefused as error:
-        journal.event("requeue_refused", cause=cause, message=str(error))
-        print(f"requeue refused: {error}; the shards stay open for resume", file=sys.stderr)
+    return _requeue(journal, attempt, cause)
+
+
+def after_orphaned(run: Run, submission: Submission, attempt: Attempt) -> bool:
+    """Requeue this element when its slurmstepd was killed and Slurm has not noticed; False when Slurm knows better.
+
+    srun then waits for a step that nobody will ever end, and holds the node until the time limit. Only the element's
+    present life may do this: the old attempt of a lost node must not put its own successor back.
+    """
+    if _present_restart(attempt.element_id) != attempt.restart:
         return False
-    return True
+    journal = Journal(run.phase(submission.stage, submission.phase).journal_path(attempt.name))
+    return _requeue(journal, attempt, "unknown")
 
 
 def may_start(run: Run, submission: Submission, attempt: Attempt) -> None:
@@ -84,3 +89,22 @@ def own_causes(run: Run, submission: Submission, attempt: Attempt) -> Counter[st
                 if event["event"] == "requeue":
                     causes[event["cause"]] += 1
     return causes
+
+
+def _present_restart(element_id: str) -> int | None:
+    """Which life of the element Slurm believes to be running now; None for none, or when it does not answer."""
+    command = ["squeue", "-h", "-j", element_id, "-t", "RUNNING", "-O", "RestartCnt:20"]
+    answer = run_command(command, timeout_s=10).stdout.strip()
+    return int(answer) if answer.isascii() and answer.isdigit() else None
+
+
+def _requeue(journal: Journal, attempt: Attempt, cause: str) -> bool:
+    # Journalled first: a successful requeue may kill this process at once.
+    journal.event("requeue", cause=cause)
+    try:
+        requeue(attempt.element_id, timeout_s=30)
+    except RequeueRefused as error:
+        journal.event("requeue_refused", cause=cause, message=str(error))
+        print(f"requeue refused: {error}; the shards stay open for resume", file=sys.stderr)
+        return False
+    return True

@@ -54,6 +54,16 @@ class Run:
     def exists(self) -> bool:
         return self.config_path.exists()
 
+    def check_place(self) -> None:
+        """Raise UserError when there can be no run directory at this path: a file is in the way, or it is no text."""
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"run={str(self.path)!a}: not UTF-8; a run's files name its path, so use another") from error
+        nearest_there = next(path for path in (self.path, *self.path.parents) if path.exists())
+        if not nearest_there.is_dir():
+            raise UserError(f"run={self.path}: {nearest_there} is a file, not a directory; name another place")
+
     def create(self, config: RunConfig, provenance: dict[str, Any]) -> None:
         """Make the directory (private to the user) and freeze the configuration; an existing run is left alone."""
         try:

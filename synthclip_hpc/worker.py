@@ -210,7 +210,7 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     bare SIGTERM Slurm has decided already, and the process waits to be killed, so that the job's state tells the truth.
     """
     from slurm.submission import clear_stale_result
-    from synthclip_hpc.requeueing import after_notice, may_start
+    from synthclip_hpc.requeueing import after_notice, after_orphaned, may_start
 
     stop = StopFlag()
     stop.install()
@@ -230,6 +230,8 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
         from slurm.signals import wait_to_be_killed
 
         wait_to_be_killed(limit_s=120)
+    if reason == "orphaned":
+        after_orphaned(run, submission, attempt)
     sys.exit(1 if reason in ("failed", "error") else 143)
 
 

@@ -27,7 +27,7 @@ def slurm_lab() -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as base:
         directory = Path(base) / "lab"
         try:
-            lab = up(directory, grace_s=3, slurmd_timeout_s=15)
+            lab = up(directory, grace_s=5, slurmd_timeout_s=15)
             for name, value in lab.environment().items():
                 patch.setenv(name, value)
             yield lab

@@ -19,6 +19,7 @@ from tests.benchmarks.synthetic_run import Shape, sacct_answer, squeue_answer, w
 
 TIMES = 7
 FLOOR_S = 1.0
+# About 90,000 journal events in all: 15 shards an attempt, four progress events each.
 SHAPE = Shape(num_shards=30_000, num_done=15_000, num_elements=500)
 
 

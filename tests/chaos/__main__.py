@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     """Run the campaigns of all seeds; 0 when every promise was kept, 1 when not, 2 without Slurm's packages."""
     given = _parse(argv)
     missing = missing_programs()
-    if missing and not given.local_only:
+    if missing and given.only != "local":
         print(install_advice(missing), file=sys.stderr)
         return 2
     scenario = SCENARIOS[given.stage]
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     for seed in (int(text) for text in given.seeds.split(",")):
         calm = work / f"calm-{seed}"
         run_calm(scenario, calm, bank, seed)
-        for where in ("local",) if given.local_only else ("local", "slurm"):
+        for where in (given.only,) if given.only else ("local", "slurm"):
             name = f"{where} {seed}"
             say(f"--- {name}")
             try:
@@ -94,7 +94,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--engine", help="engine of the stage (default: the scenario's)")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
     parser.add_argument("--faults", default="", help="only the acts with one of these faults (comma-separated)")
-    parser.add_argument("--local-only", action="store_true", help="leave Slurm out")
+    parser.add_argument("--only", choices=("local", "slurm"), help="leave the other out")
     parser.add_argument("--record", action="store_true", help="append the table to tests/benchmarks/RESULTS.md")
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     parser.add_argument("--work", type=Path, help="where the runs are kept (default: a new temporary folder)")

@@ -46,11 +46,12 @@ def run_locally(
     speed = scenario.speed(scenario.num_items / workers / planned_s)
     done: list[Injection] = []
     deadline = time.monotonic() + timeout_s
-    watch = Watch(product, scenario, lambda: len(local_workers(run)), every_s=2.0)
+    watch = Watch(product, scenario, lambda: _supervised(run), every_s=2.0)
     try:
         product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", speed)
         with watch:
-            for fault in rng.sample(["worker"] * worker_kills + ["supervisor"] * supervisor_kills, worker_kills + supervisor_kills):
+            faults = ["worker"] * worker_kills + ["supervisor"] * supervisor_kills
+            for fault in rng.sample(faults, len(faults)):
                 time.sleep(rng.uniform(*pause_s))
                 done.append(_kill_worker(run, rng) if fault == "worker" else _kill_supervisor(run))
                 say(f"local {done[-1].fault}: {', '.join(done[-1].attempts)} {done[-1].note}")
@@ -70,6 +71,12 @@ def run_locally(
     except ProductFailed as error:
         raise CampaignFailed(f"{error}\n{product.log_tails()}") from error
     return product, done, watch
+
+
+def _supervised(run: Path) -> int:
+    # Workers whose supervisor is gone only finish their batch: the run is not at work any more.
+    alive = {process.pid for process in supervisors(run)}
+    return sum(1 for worker in local_workers(run) if worker.parent_pid in alive)
 
 
 def _kill_worker(run: Path, rng: random.Random) -> Injection:

@@ -58,6 +58,8 @@ def _cause(attempt: Attempt, word: str, faults: tuple[str, ...], short: set[str]
     if attempt.refused:
         return "failures"
     if word == "REQUEUED":
+        if "sigkill-slurmstepd" in faults:
+            return "unknown"  # the element put itself back, and cannot know who killed its slurmstepd
         known = [_REQUEUED_BY[fault] for fault in faults if fault in _REQUEUED_BY]
         if "requeues" in known:
             return "requeues"

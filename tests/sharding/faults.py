@@ -13,8 +13,10 @@ from typing import Any
 from sharding import files
 
 PRIMITIVES = frozenset(
-    ("open", "close", "read", "pread", "lseek", "fstat", "stat", "listdir")
-    + ("write", "fsync", "link", "rename", "replace", "unlink", "makedirs")
+    {
+        *("open", "close", "read", "pread", "lseek", "fstat", "stat", "listdir"),
+        *("write", "fsync", "link", "rename", "replace", "unlink", "makedirs"),
+    }
 )
 
 

@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
+from sharding.check import verify
 from sharding.directory import PhaseDirectory
 from sharding.marker import Counts, CountsError, Marker, is_done, read_marker
 from sharding.publication import PublicationConflict, adopt_output, publish_shard
-from tests.sharding.faults import Process, running
+from tests.sharding.faults import Process, run, run_interleaved, running
 from tests.sharding.workload import make_plan
 
 PLAN = make_plan(num_items=5, shard_items=2)
@@ -85,6 +86,25 @@ def test_different_bytes_that_nobody_can_count_are_a_conflict(tmp_path: Path) ->
     publish(directory, b"content", "a", promise="items")
     with pytest.raises(PublicationConflict, match="adopt"):
         publish(directory, b"other", "b", promise="items")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_late_rename_over_a_published_output_leaves_the_marker_that_fits(tmp_path: Path, links: bool) -> None:
+    def body(number: int, attempt: str) -> None:
+        directory = PhaseDirectory(tmp_path / str(number))
+        publish(directory, attempt.encode(), attempt, promise="items", inspect=lambda path: COUNTS)
+
+    alone = Process(links=links)
+    assert run(alone, lambda: body(0, "alone"))
+    names = [name for name, _ in alone.calls]
+    looked = names.index("link" if links else "rename")
+    # One has looked and seen no output; the other does any number of steps; then the first one goes on.
+    for num_steps in range(1, len(names) + 1):
+        bodies = [lambda n=num_steps, a=attempt: body(n, a) for attempt in ("late", "fast")]
+        processes = [Process(links=links), Process(links=links)]
+        raised = run_interleaved(processes, bodies, [(0, looked), (1, num_steps), (0, 1000)])
+        assert raised == [None, None]
+        assert verify(PhaseDirectory(tmp_path / str(num_steps)), PLAN) == []
 
 
 def test_counts_that_lose_an_item_are_refused_before_anything_is_published(tmp_path: Path) -> None:

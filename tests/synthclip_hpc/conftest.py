@@ -20,6 +20,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     for key in ("SYNTHCLIP_RUN", "SLURM_CONF", "COLUMNS"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("synthclip_hpc.monitor.follow.REFRESH_S", 0.1)
     before = dict(os.environ)
     yield App(tmp_path / "run")
     # Commands set variables of a cluster for the programs they start.

@@ -48,10 +48,11 @@ def test_two_resumes_submit_once(app, monkeypatch):
 def test_of_two_claims_in_one_instant_each_number_has_one_owner(app, at_once):
     assert app("submit", *SMALL).code == 0
     barrier, claimed = threading.Barrier(8), []
+    record = app.submissions()[0].record
 
     def race() -> None:
         barrier.wait()
-        claimed.append(claim(app.run, "captions", [1, 2], {"stage": "captions"}))
+        claimed.append(claim(app.run, "captions", [1, 2], record))
 
     threads = [threading.Thread(target=race) for _ in range(8)]
     for thread in threads:
