@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ class Bench:
     journal: Journal
     inputs_hash: str
     stop: StopFlag | None = None
+    started: float = field(default_factory=time.monotonic)
 
     def task(self, shard: int) -> ShardTask:
         """Return the task of one shard."""
@@ -65,6 +66,7 @@ class Bench:
             journal=self.journal,
             provenance=provenance.of_process(),
             stop=self.stop,
+            attempt_started=self.started,
         )
 
 

@@ -91,13 +91,15 @@ class ShardTask:
     journal: Journal
     provenance: Mapping[str, Any]
     stop: StopFlag | None = None
+    attempt_started: float = field(default_factory=time.monotonic)
     started: float = field(default_factory=time.monotonic)
     _reported: int = 0
     _reported_at: float = 0.0
     _looked_at: float = field(default_factory=time.monotonic)
 
-    # Often enough for a screen, seldom enough for 1,000 journals on a shared file system.
+    # Often enough for a screen at first, then ever more seldom: 1,000 journals of a week must stay quick to read.
     REPORT_EVERY_S = 2.0
+    REPORT_AT_LEAST_EVERY_S = 60.0
     LOOK_EVERY_S = 30.0
 
     def resumed(self, items: int) -> None:
@@ -118,7 +120,8 @@ class ShardTask:
     def progress(self, items: int) -> None:
         """Say that so many items of the shard are in the partial file."""
         now = time.monotonic()
-        if now - self._reported_at >= self.REPORT_EVERY_S:
+        every = min(max(self.REPORT_EVERY_S, (now - self.attempt_started) / 100), self.REPORT_AT_LEAST_EVERY_S)
+        if now - self._reported_at >= every:
             self.journal.event("progress", shard=self.shard.index, items=items, new=items - self._reported)
             self._reported, self._reported_at = items, now
 
