@@ -1,9 +1,9 @@
 """Let torchvision be imported beside a CPU build of torch (development environment only, no part of the product).
 
-torchvision's published wheels are compiled for CUDA. Beside a CPU torch its C++ library does not load, the operators that it
-would have registered are missing, and `import torchvision` ends with "operator torchvision::nms does not exist". open_clip and
-timm import it only for its pure-Python transforms and layers, so declaring the two missing operators is enough. The operators
-themselves (nms, roi_align, torchvision.io's decoders) stay unusable.
+torchvision's published wheels are compiled for CUDA. Beside a CPU torch its C++ library does not load, the operators
+that it would have registered are missing, and `import torchvision` ends with "operator torchvision::nms does not
+exist". open_clip and timm import it only for its pure-Python transforms and layers, so declaring the two missing
+operators is enough. The operators themselves (nms, roi_align, torchvision.io's decoders) stay unusable.
 
 .ci/setup copies this file into .venv and a .pth line imports it at every interpreter start. So the top of it must cost
 nothing: it only registers a finder, and everything else happens when somebody really imports torchvision.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ ENVIRONMENT_KEYS = (
     "SLURM_RESTART_COUNT",
     "SLURMD_NODENAME",
 )
+_SECRET = re.compile(r"token|passw|secret|credential|api[_-]?key", re.IGNORECASE)
+_ASSIGNMENT = re.compile(rf"""([\w.-]*(?:{_SECRET.pattern})[\w.-]*)=("[^"]*"|'[^']*'|[^\s,;\]]+)""", re.IGNORECASE)
 _PACKAGES = (
     "synthclip-hpc",
     "submitit",
@@ -40,7 +43,7 @@ _PACKAGES = (
 
 def of_submission(argv: list[str]) -> dict[str, Any]:
     """Return the provenance of one command: time, host, argv, versions, commit."""
-    return {"time": time.time(), "argv": [_without_secret(word) for word in argv], **of_process()}
+    return {"time": time.time(), "argv": _without_secrets(argv), **of_process()}
 
 
 @cache
@@ -59,10 +62,19 @@ def of_process() -> dict[str, Any]:
     }
 
 
-def _without_secret(word: str) -> str:
-    key, equals, _ = word.partition("=")
-    secret = any(mark in key.lower() for mark in ("token", "password", "secret", "api_key", "api-key"))
-    return f"{key}=(hidden)" if equals and secret else word
+def _without_secrets(argv: list[str]) -> list[str]:
+    """Hide the values of what is named like a secret: as a key, as a flag, or assigned to inside a value."""
+    shown: list[str] = []
+    hide_next = False
+    for word in argv:
+        key, equals, _ = word.partition("=")
+        is_secret = _SECRET.search(key) is not None
+        if hide_next or (is_secret and equals):
+            shown.append("(hidden)" if hide_next else f"{key}=(hidden)")
+        else:
+            shown.append(_ASSIGNMENT.sub(r"\1=(hidden)", word))
+        hide_next = not hide_next and is_secret and not equals and word.startswith("-")
+    return shown
 
 
 def _versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ from slurm.commands import run_command
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission
 
-# Slurm rounds to its own checks, so that the notice of a time limit may come early; earlier than this it is a preemption.
+# The notice of a time limit may come early, because Slurm rounds; one that comes earlier still is a preemption's.
 _SLACK_S = 60
 
 

@@ -59,7 +59,7 @@ class Run:
         try:
             str(self.path).encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"run={str(self.path)!a}: not UTF-8; a run's files name its path, so use another") from error
+            raise UserError(f"run={str(self.path)!a}: not UTF-8; a run's files name its path: use another") from error
         nearest_there = next(path for path in (self.path, *self.path.parents) if path.exists())
         if not nearest_there.is_dir():
             raise UserError(f"run={self.path}: {nearest_there} is a file, not a directory; name another place")

@@ -28,7 +28,7 @@ def status(argv: list[str]) -> int:
     run = existing_run(options.run)
     run.load_config()
     from synthclip_hpc.launch.launching import use_environment
-    from synthclip_hpc.monitor.snapshot import Watcher
+    from synthclip_hpc.monitor.watcher import Watcher
     from synthclip_hpc.submissions import all_submissions
 
     use_environment(all_submissions(run))

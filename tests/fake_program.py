@@ -1,4 +1,4 @@
-"""The text of every fake Slurm program (see fake_slurm.py): it learns its name and its state folder from its own path."""
+"""What every fake Slurm program does (see fake_slurm.py): its own path tells it its name and its state folder."""
 
 import json
 import os

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from synthclip_hpc.monitor.snapshot import Snapshot, Watcher
+from synthclip_hpc.monitor.snapshot import Snapshot
+from synthclip_hpc.monitor.watcher import Watcher
 from synthclip_hpc.run import Run
 
 REFRESH_S = 1.0

@@ -64,7 +64,14 @@ def main(argv: list[str]) -> int:
 
 
 def _campaign(
-    where: str, scenario: Scenario, work: Path, bank: Path, calm: Path, seed: int, given: argparse.Namespace, say: object
+    where: str,
+    scenario: Scenario,
+    work: Path,
+    bank: Path,
+    calm: Path,
+    seed: int,
+    given: argparse.Namespace,
+    say: object,
 ) -> Verdict:
     assert callable(say)
     rng = random.Random(f"{where}-{seed}")

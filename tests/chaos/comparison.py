@@ -1,8 +1,9 @@
-"""The "same" set: every byte under `data/` and every seal, compared with an undisturbed run; and the items themselves."""
+"""The "same" set, compared with an undisturbed run: every byte under `data/`, every seal; and the items themselves."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -51,8 +52,9 @@ def leftovers(run: Path, scenario: Scenario) -> list[str]:
     """Partial and temporary files that a finished phase should not have."""
     place = run / scenario.stage / scenario.phase
     found = [path for path in (place / "partial").rglob("*") if path.is_file()]
-    found += [path for path in run.rglob(".*") if path.is_file() or path.parent.name == "submissions"]
-    found += [path for path in run.rglob("*.save_tmp")]
+    hidden = [path for path in run.rglob(".*") if path.is_file() or path.parent.name == "submissions"]
+    found += [path for path in hidden if not path.name.startswith(".submission_file_")]  # submitit keeps its own
+    found += list(run.rglob("*.save_tmp"))
     return sorted(f"left over: {path.relative_to(run)}" for path in found)
 
 
@@ -73,6 +75,4 @@ def over_budget(run: Path, scenario: Scenario) -> list[str]:
 
 
 def _elements(folder: Path) -> int:
-    import json
-
     return int(json.loads((folder / "record.json").read_text())["num_elements"])

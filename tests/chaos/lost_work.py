@@ -1,4 +1,4 @@
-"""How much work the faults cost: nothing that was in a partial file may be made again, except where attempts overlap."""
+"""How much work the faults cost: nothing in a partial file may be made again, except where attempts overlap."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ HEADING = "## Chaos"
 
 def append(text: str, command: str, path: Path = RESULTS) -> None:
     """Add the table below the heading, newest first; the heading is made when it is not there."""
-    entry = f"{HEADING}\n\n### {time.strftime('%Y-%m-%d %H:%M')}, {machine()}, commit {commit()}\n\n`{command}`\n\n{text}\n"
+    entry = (
+        f"{HEADING}\n\n### {time.strftime('%Y-%m-%d %H:%M')}, {machine()}, commit {commit()}\n\n`{command}`\n\n{text}\n"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
     before, found, after = old.partition(f"{HEADING}\n")

@@ -134,9 +134,7 @@ def _play(place: Field, product: Product, act: Act) -> None:
         inject(place, fault, jobs)
 
 
-def _break(
-    place: Field, product: Product, kind: str, scenario: Scenario, order: Sequence[Act], number: int
-) -> None:
+def _break(place: Field, product: Product, kind: str, scenario: Scenario, order: Sequence[Act], number: int) -> None:
     time.sleep(place.rng.uniform(1, 4))
     if kind == "overlap":
         before = place.workers()

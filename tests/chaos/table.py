@@ -24,7 +24,7 @@ def _faults(verdict: Verdict) -> list[tuple[str, ...]]:
     for injection in verdict.injections:
         by_fault[injection.fault].append(injection)
     told = {ending.attempt: ending for ending in verdict.endings}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for fault, injections in sorted(by_fault.items()):
         hit = [name for injection in injections for name in injection.attempts]
         words = Counter(told[name].word for name in hit if name in told)

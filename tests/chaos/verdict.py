@@ -50,6 +50,8 @@ def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -
         if attempt.restart < len(rows := lives.get(attempt.element, []))
         and (end := rows[attempt.restart].end) is not None
     }
+    blows = [one for one in campaign.injections if one.fault.startswith("sigkill")]
+    ends |= {name: blow.time for blow in blows for name in blow.attempts}
     verdict = _judge(name, product, campaign.injections, campaign.watch, calm, scenario, told, ends)
     verdict.problems += unexplained(told)
     return verdict

@@ -61,9 +61,15 @@ def environment(**changes: str) -> dict[str, str]:
 def spawn(verb: str, *argv: str, cwd: Path | None = None, **options: Any) -> Outcome:
     """Run a command as a process of its own, as a shell would."""
     done = subprocess.run(
-        command_line(verb, *argv), capture_output=True, encoding="utf-8", cwd=cwd, env=environment(), timeout=60,
-        check=False, **options,
-    )  # fmt: skip
+        command_line(verb, *argv),
+        capture_output=True,
+        encoding="utf-8",
+        cwd=cwd,
+        env=environment(),
+        timeout=60,
+        check=False,
+        **options,
+    )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

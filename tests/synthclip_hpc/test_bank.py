@@ -59,7 +59,20 @@ def test_line_ends_and_a_byte_order_mark_make_no_difference(bank, data):
 
 
 def test_every_entry_is_a_concept_or_counted_with_its_reason(bank):
-    entries = ["cat", "", "cat", "  ", "dog", "x" * 256, "x" * 257, "bell\x07", "nul\x00", " cat", "caf\u00e9", "cafe\u0301"]
+    entries = [
+        "cat",
+        "",
+        "cat",
+        "  ",
+        "dog",
+        "x" * 256,
+        "x" * 257,
+        "bell\x07",
+        "nul\x00",
+        " cat",
+        "caf\u00e9",
+        "cafe\u0301",
+    ]
     found = bank("b.json", json.dumps(entries))
     assert found.concepts == ("cat", "dog", "x" * MAX_CONCEPT_CHARACTERS, "caf\u00e9")
     assert found.rejects == {"empty": 2, "duplicate": 3, "too_long": 1, "control_character": 2}
@@ -117,7 +130,7 @@ def test_a_name_is_read_by_what_its_end_says_in_any_case(bank):
         ("b.txt.zst", b"", "no usable concept|cannot be read"),
         ("b.txt.gz", b"", "no usable concept|cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_a_bank_that_cannot_be_used_is_refused_by_name(bank, tmp_path, name, data, words):
     with pytest.raises(UserError) as caught:
         bank(name, data)

@@ -40,9 +40,7 @@ def by_id(rows: list[dict]) -> dict[int, dict]:
 def test_the_layout_is_all_first_captions_then_all_second_ones(captions):
     rows = captions()
     assert [(row["concept"], row["n"]) for row in rows] == [(concept, n) for n in range(2) for concept in CONCEPTS]
-    sizes = [
-        len(pages) for pages in (range(start, min(start + 10, 46)) for start in range(0, 46, 10))
-    ]
+    sizes = [len(pages) for pages in (range(start, min(start + 10, 46)) for start in range(0, 46, 10))]
     import pyarrow.parquet as pq
 
     paths = sorted((captions.run.path / "captions/write/data").rglob("*.parquet"))
@@ -68,10 +66,17 @@ def test_the_columns_are_those_of_the_format(captions):
     captions()
     [schema] = {pq.read_schema(path) for path in (captions.run.path / "captions/write/data").rglob("*.parquet")}
     assert [(field.name, field.type) for field in schema] == [
-        ("caption_id", pa.uint64()), ("concept_id", pa.uint64()), ("concept", pa.string()), ("n", pa.int32()),
-        ("caption", pa.string()), ("prompt", pa.string()), ("model", pa.string()), ("seed", pa.uint64()),
-        ("num_tries", pa.int32()), ("reject_reason", pa.string()),
-    ]  # fmt: skip
+        ("caption_id", pa.uint64()),
+        ("concept_id", pa.uint64()),
+        ("concept", pa.string()),
+        ("n", pa.int32()),
+        ("caption", pa.string()),
+        ("prompt", pa.string()),
+        ("model", pa.string()),
+        ("seed", pa.uint64()),
+        ("num_tries", pa.int32()),
+        ("reject_reason", pa.string()),
+    ]
 
 
 def test_more_captions_a_concept_leave_the_first_ones_as_they_are(captions):
@@ -90,7 +95,9 @@ def test_whole_shards_stay_the_same_bytes_when_captions_are_added(captions):
     assert all(few[name] == many[name] for name in data)
 
 
-@pytest.mark.parametrize("words", [("captions.shard_items=7",), ("captions.batch_items=3",), ("captions.shard_items=1000",)])
+@pytest.mark.parametrize(
+    "words", [("captions.shard_items=7",), ("captions.batch_items=3",), ("captions.shard_items=1000",)]
+)
 def test_shape_changes_no_caption(captions, words):
     assert captions(*words) == captions()
 
@@ -125,10 +132,34 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(captions, workers, tmp
 
 
 def test_awkward_concepts_come_through_whole(captions):
-    concepts = ["{}", "{0}", "%s", "a\\b", '"quoted"', "שלום עולם", "🐕‍🦺", "e\u0301te\u0301", "日本語", "a,b\tc", "\u202eabc"]
+    concepts = [
+        "{}",
+        "{0}",
+        "%s",
+        "a\\b",
+        '"quoted"',
+        "שלום עולם",
+        "🐕‍🦺",
+        "e\u0301te\u0301",
+        "日本語",
+        "a,b\tc",
+        "\u202eabc",
+    ]
     rows = captions(concepts=concepts)
     written = [row["concept"] for row in rows[: len(concepts)]]
-    assert written == ["{}", "{0}", "%s", "a\\b", '"quoted"', "שלום עולם", "🐕‍🦺", "été", "日本語", "a,b c", "\u202eabc"]
+    assert written == [
+        "{}",
+        "{0}",
+        "%s",
+        "a\\b",
+        '"quoted"',
+        "שלום עולם",
+        "🐕‍🦺",
+        "été",
+        "日本語",
+        "a,b c",
+        "\u202eabc",
+    ]
     for row in rows:
         assert row["caption"] == row["prompt"].replace("{}", row["concept"])
         assert row["caption"].count(row["concept"]) >= 1
@@ -141,8 +172,11 @@ def test_counts_of_the_bank_reach_the_plan_and_the_seal(captions):
     plan = json.loads((captions.run.path / "concepts/read/plan.json").read_text())
     assert plan["identity"]["concepts.entries_read"] == 7
     assert plan["identity"]["concepts.not_kept"] == {
-        "duplicate": 2, "empty": 1, "too_long": 1, "control_character": 1,
-    }  # fmt: skip
+        "duplicate": 2,
+        "empty": 1,
+        "too_long": 1,
+        "control_character": 1,
+    }
     seal = json.loads((captions.run.path / "captions/write/seal.json").read_text())
     assert seal["totals"]["counts"] == {"total": 4, "done": 4, "rejected": 0, "rejects": {}}
 

@@ -111,9 +111,16 @@ def test_a_speed_that_is_none_is_refused(app, value):
 
 
 @pytest.mark.parametrize(
-    "word", ["captions.per_concept=0", "captions.shard_items=0", "captions.batch_items=-1", "workers=-1",
-             "concepts.limit=-1", "captions.engine=templat"],
-)  # fmt: skip
+    "word",
+    [
+        "captions.per_concept=0",
+        "captions.shard_items=0",
+        "captions.batch_items=-1",
+        "workers=-1",
+        "concepts.limit=-1",
+        "captions.engine=templat",
+    ],
+)
 def test_a_number_out_of_range_is_refused_with_the_key_and_what_is_valid(app, word):
     outcome = app("submit", "stage=captions", word)
     assert outcome.code == 2

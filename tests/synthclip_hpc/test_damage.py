@@ -1,4 +1,4 @@
-"""Damaged files: verify finds them (exit 1), repair reopens the shards, resume makes the same bytes, nothing is lost."""
+"""Damaged files: verify finds them (exit 1), repair reopens the shards, resume makes the same bytes again."""
 
 from __future__ import annotations
 
@@ -170,7 +170,9 @@ def test_a_marker_of_a_newer_version_is_no_marker_for_this_one(finished):
     assert "schema 99" in found.out
 
 
-@pytest.mark.parametrize("text", ["", "schema = 1\nseed = 'x'\n", "schema = 1\nsed = 3\n", "\xff\xfe", "schema = [", "seed = 1\n"])
+@pytest.mark.parametrize(
+    "text", ["", "schema = 1\nseed = 'x'\n", "schema = 1\nsed = 3\n", "\xff\xfe", "schema = [", "seed = 1\n"]
+)
 def test_a_damaged_run_toml_is_refused_by_name(finished, text):
     path = finished.path / "run.toml"
     path.write_text(text, encoding="latin-1")
@@ -194,5 +196,5 @@ def test_a_provenance_that_lost_the_run_id_is_told(finished):
     from synthclip_hpc.errors import UserError
 
     finished.run.provenance_path.write_text("{}")
-    with pytest.raises(UserError, match="provenance.json"):
+    with pytest.raises(UserError, match=r"provenance\.json"):
         finished.run.job_name("captions", "write")

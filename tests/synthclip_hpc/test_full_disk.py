@@ -1,4 +1,4 @@
-"""A disk that fills up in the middle of a shard: the attempt says so and ends, and `resume` works once there is room."""
+"""A disk that fills up in the middle of a shard: the attempt says so and ends; `resume` works once there is room."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Disk:
         self.mount("size=512k")
 
     def mount(self, options: str) -> None:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path)], check=True, capture_output=True)
+        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path)]
+        subprocess.run(words, check=True, capture_output=True)
 
     def make_room(self) -> None:
         self.mount("remount,size=64m")

@@ -42,7 +42,8 @@ def test_execution_keys():
 
 
 def test_every_key_has_one_role():
-    assert [key for key, _, item in flatten(RunConfig()) if item.metadata.get("role") not in ("identity", "execution")] == []
+    roles = {key: item.metadata.get("role") for key, _, item in flatten(RunConfig())}
+    assert {key: role for key, role in roles.items() if role not in ("identity", "execution")} == {}
     assert len(IDENTITY) + len(EXECUTION) == len(list(flatten(RunConfig())))
 
 
@@ -75,8 +76,12 @@ def changed(config: RunConfig, key: str) -> RunConfig:
 
     value = get(config, key)
     other = {
-        "concepts.bank": "BANK", "concepts.limit": 7, "concepts.sample": 7, "slurm.setup": ("a",), "slurm.srun_args": ("a",),
-    }  # fmt: skip
+        "concepts.bank": "BANK",
+        "concepts.limit": 7,
+        "concepts.sample": 7,
+        "slurm.setup": ("a",),
+        "slurm.srun_args": ("a",),
+    }
     if key in other:
         return with_values(config, {key: other[key]})
     if key == "captions.engine":

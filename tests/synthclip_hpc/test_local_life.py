@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,8 +16,12 @@ from synthclip_hpc.processes import is_alive
 from tests.synthclip_hpc.app import App, call, same_set, work_off
 
 WORDS = (
-    "stage=captions", "concepts.limit=100", "captions.shard_items=20", "captions.batch_items=5", "workers=2",
-)  # fmt: skip
+    "stage=captions",
+    "concepts.limit=100",
+    "captions.shard_items=20",
+    "captions.batch_items=5",
+    "workers=2",
+)
 SLOW = "captions.template.items_per_s=40"
 
 
@@ -108,10 +113,14 @@ def test_a_killed_supervisor_leaves_orphans_that_stop_and_resume_goes_on(app, ca
 
 
 def test_everything_killed_at_once_and_resumed_again_and_again(app, calm):
+    def enough(kind: str, count: int) -> bool:
+        return len(events(app, kind)) >= count
+
     assert app("submit", *WORDS, SLOW).code == 0
     for round_number in range(1, 4):
-        started = wait_for(lambda n=round_number: (s := events(app, "worker_started")) and len(s) >= 2 * n and s)
-        wait_for(lambda n=round_number: len(events(app, "shard_start")) >= 2 * n)
+        wait_for(partial(enough, "worker_started", 2 * round_number))
+        wait_for(partial(enough, "shard_start", 2 * round_number))
+        started = events(app, "worker_started")
         os.kill(supervisor(app)["pid"], signal.SIGKILL)
         for event in started[-2:]:
             try:
@@ -158,12 +167,12 @@ def test_execution_keys_change_freely_and_each_submission_keeps_its_own(app, mon
 
     # As if it had been killed at once: recorded as over, nothing made.
     with monkeypatch.context() as killed:
-        killed.setattr(
-            "synthclip_hpc.launch.local.start_supervisor", lambda run, ones: [update(one, state="ended") for one in ones]
-        )
+        over = lambda run, ones: [update(one, state="ended") for one in ones]  # noqa: E731
+        killed.setattr("synthclip_hpc.launch.local.start_supervisor", over)
         assert app("submit", *WORDS, SLOW, "retries.errors=1").code == 0
     monkeypatch.setattr("synthclip_hpc.launch.local.start_supervisor", work_off)
-    assert app("resume", "workers=5", "captions.template.items_per_s=0", "retries.errors=2", "slurm.partition=x").code == 0
+    words = ("workers=5", "captions.template.items_per_s=0", "retries.errors=2", "slurm.partition=x")
+    assert app("resume", *words).code == 0
     first, second = app.submissions()
     assert (first.config.retries.errors, first.num_elements, first.config.captions.template.items_per_s) == (1, 2, 40)
     assert (second.config.retries.errors, second.num_elements) == (2, 5)

@@ -22,10 +22,9 @@ TROUBLES = {
 @pytest.fixture
 def submitted(app, fake_slurm, monkeypatch):
     """A run with one submission, and a squeue that can be put out of order."""
-    import slurm.queue
+    from slurm.commands import run_command
 
-    real = slurm.queue.run_command
-    monkeypatch.setattr(slurm.queue, "run_command", lambda command, timeout_s: real(command, min(timeout_s, 0.5)))
+    monkeypatch.setattr("slurm.queue.run_command", lambda command, timeout_s: run_command(command, min(timeout_s, 0.5)))
     assert app("submit", *SMALL).code == 0
 
     def trouble(kind: str) -> None:
@@ -107,9 +106,17 @@ def test_a_queue_that_cannot_be_asked_does_not_keep_a_finished_run_from_being_to
 def vanished_attempt(app) -> None:
     """An element that started an hour ago, and of which nobody has heard again."""
     event = {
-        "event": "start", "time": time.time() - 3600, "attempt": "101_0_0", "job": "101", "index": 0, "restart": 0,
-        "submission": "00001-captions", "element": 0, "node": "n1", "pid": 1,
-    }  # fmt: skip
+        "event": "start",
+        "time": time.time() - 3600,
+        "attempt": "101_0_0",
+        "job": "101",
+        "index": 0,
+        "restart": 0,
+        "submission": "00001-captions",
+        "element": 0,
+        "node": "n1",
+        "pid": 1,
+    }
     path = app.run.phase("captions", "write").journal_path("101_0_0")
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(event) + "\n")

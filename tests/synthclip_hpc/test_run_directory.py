@@ -103,9 +103,7 @@ def test_an_empty_folder_is_taken(app, at_once):
     assert app("submit", *SMALL).code == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["with space", "it's", 'say "hi"', "new\nline", "$(touch x)", "`touch x`", "percent%A%", "ünï 🐕", "-dash", "a;b", "*", "back\\slash"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", ['it\'s "new\nline"; & *', "$(touch x)`touch x`%A\\", "-dash ünï 🐕"])
 def test_a_local_run_works_under_any_name(app, name):
     path = app.path.parent / name
     outcome = call("submit", *SMALL, f"run={path}", "wait=true")
@@ -117,7 +115,8 @@ def test_a_local_run_works_under_any_name(app, name):
 
 
 def test_a_name_that_is_no_utf8_is_worked_with_or_refused_but_no_crash(app):
-    words = [*command_line("submit", *SMALL, "wait=true"), b"run=" + os.fsencode(app.path.parent) + b"/x\xff"]
+    given = [*command_line("submit", *SMALL, "wait=true")]
+    words = [*map(os.fsencode, given), b"run=" + os.fsencode(app.path.parent) + b"/x\xff"]
     done = subprocess.run(words, capture_output=True, env=environment(), timeout=60, check=False)
     assert done.returncode in (0, 2), done.stderr
     assert b"Traceback" not in done.stderr
@@ -204,7 +203,8 @@ def test_a_read_only_file_system_is_refused(app, at_once):
         pytest.skip("a file system can only be mounted as root")
     folder = app.path.parent / "mounted"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)], capture_output=True, check=False)
+    words = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)]
+    mounted = subprocess.run(words, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip(f"no file system may be mounted here: {mounted.stderr!r}")
     try:

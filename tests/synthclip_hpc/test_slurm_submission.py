@@ -47,17 +47,16 @@ def test_a_phase_becomes_an_array_and_a_seal_job_behind_it(app, fake_slurm):
 
 
 def test_the_record_is_claimed_before_sbatch_and_finished_after(app, fake_slurm, monkeypatch):
-    from synthclip_hpc.launch import arrays
+    from slurm.submission import submit_array
 
     seen = []
-    real = arrays.submit_array
 
     def spy(*given):
         [record] = app.path.glob("submissions/*/record.json")
         seen.append(json.loads(record.read_text()))
-        return real(*given)
+        return submit_array(*given)
 
-    monkeypatch.setattr(arrays, "submit_array", spy)
+    monkeypatch.setattr("synthclip_hpc.launch.arrays.submit_array", spy)
     assert app("submit", *SMALL).code == 0
     [before] = seen
     [after] = app.submissions()

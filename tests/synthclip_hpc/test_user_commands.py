@@ -68,13 +68,18 @@ def test_the_umbrella_command_does_the_same_and_names_the_nearest_verb(app):
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "synthclip_hpc.cli", *words],
-            capture_output=True, text=True, env=environment(), cwd=app.path.parent, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env=environment(),
+            cwd=app.path.parent,
+            check=False,
+        )
 
     assert "submit" in run("--help").stdout
-    assert run("submit", "stage=captions", *PRESET).stdout == spawn(
-        "submit", "stage=captions", *PRESET, cwd=app.path.parent
-    ).out
+    assert (
+        run("submit", "stage=captions", *PRESET).stdout
+        == spawn("submit", "stage=captions", *PRESET, cwd=app.path.parent).out
+    )
     wrong = run("sumbit")
     assert (wrong.returncode, "did you mean 'submit'" in wrong.stderr) == (2, True)
 

@@ -1,0 +1,70 @@
+"""What state a phase is in, from its journals, its submissions and the queue."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from slurm.queue import QueueRow, QueueSnapshot
+from synthclip_hpc.monitor.journals import PhaseJournals, Story
+from synthclip_hpc.submissions import Submission
+
+CLOCK_SKEW_S = 5.0
+"""Nodes' clocks may differ by so much from the one that reads the queue."""
+UNHEARD_S = 120.0
+"""While squeue fails, an attempt heard of in this time counts as running."""
+
+
+def running_attempts(stories: Iterable[Story], alive: list[Submission], queue: QueueSnapshot, now: float) -> set[str]:
+    """Name the attempts that are alive: the last life of each element that queue or supervisor keep running.
+
+    An attempt heard of after the queue was read cannot be judged by it; one heard of lately counts while squeue fails.
+    """
+    in_queue = {row.job_id for row in queue.rows if row.state in ("RUNNING", "COMPLETING")}
+    believed_after = now - UNHEARD_S if queue.error else queue.taken_at - CLOCK_SKEW_S
+    local = {one.name for one in alive if one.cluster == "local"}
+    last: dict[tuple[str, Any], Story] = {}
+    for story in stories:
+        queued = story.element_id in in_queue or story.job in in_queue
+        unjudged = queue.taken_at > 0 and story.job.isdigit() and story.heard > believed_after
+        if story.role == "work" and (queued or unjudged or story.submission in local):
+            kept = last.get((story.job, story.index))
+            if kept is None or story.restart > kept.restart:
+                last[story.job, story.index] = story
+    return {story.name for story in last.values() if story.end_reason is None}
+
+
+def phase_state(
+    is_sealed: bool,
+    alive: list[Submission],
+    rows: list[QueueRow],
+    running: set[str],
+    journals: PhaseJournals,
+    causes: Mapping[str, int],
+) -> tuple[str, str]:
+    """Return the state and a line that says why."""
+    if is_sealed:
+        return "done", ""
+    stories = sorted(journals.stories.values(), key=lambda story: story.heard)
+    last_message = next((story.message for story in reversed(stories) if story.message), "")
+    if running or any(row.state in ("RUNNING", "COMPLETING", "CONFIGURING") for row in rows):
+        return "running", last_message
+    held = [row.reason for row in rows if "NeverSatisfied" in row.reason or "held" in row.reason.lower()]
+    if held:
+        return "blocked", f"Slurm says {held[0]}: cancel, then resume"
+    waiting = [row for row in rows if not row.name.endswith("-seal")]
+    if rows and not waiting:
+        return "running", "the seal job checks that nothing is missing"
+    pending = Counter(row.reason for row in waiting)
+    if pending:
+        reason = pending.most_common(1)[0][0]
+        if set(pending) == {"Dependency"}:
+            return "waiting", "waits for the stage before it"
+        return "pending", f"Slurm says {reason}"
+    if alive:
+        started = any(story.submission == one.name for one in alive for story in stories)
+        return ("running", last_message) if started else ("waiting", "waits for its turn")
+    if causes.get("failure"):
+        return "failed", last_message
+    return ("partial", last_message) if stories else ("waiting", "planned, not submitted")

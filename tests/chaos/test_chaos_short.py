@@ -1,0 +1,61 @@
+"""The chaos harness in short: the same promises on a few hundred items, in every test run."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from slurm.onemachine import Lab
+from tests.chaos.local_campaign import run_calm, run_locally
+from tests.chaos.scenario import SCENARIOS, short, write_bank
+from tests.chaos.slurm_campaign import Act, run_on_slurm
+from tests.chaos.verdict import judge_local, judge_slurm
+
+SCENARIO = short(SCENARIOS["captions"], concepts=480, shard_items=40, batch_items=8, elements=4)
+ACT = Act(("slurm.partition=low",), ("sigkill-worker", "requeue", "preempt"), planned_s=22, pause_s=(0.5, 2.0))
+
+
+@pytest.mark.slurm
+def test_a_run_on_slurm_survives_a_killed_worker_a_requeue_and_a_preemption(slurm_lab: Lab, tmp_path: Path) -> None:
+    bank = write_bank(tmp_path / "bank.txt", SCENARIO.concepts)
+    run_calm(SCENARIO, tmp_path / "calm", bank)
+    campaign = run_on_slurm(
+        slurm_lab, SCENARIO, tmp_path / "run", bank, random.Random(0), print, acts=[ACT], breaks=[], timeout_s=240
+    )
+    verdict = judge_slurm("short", campaign, tmp_path / "calm", SCENARIO)
+    assert verdict.problems == []
+    assert {injection.fault: len(injection.attempts) >= 1 for injection in verdict.injections} == {
+        "sigkill-worker": True,
+        "requeue": True,
+        "preempt": True,
+    }
+    assert verdict.status["requeues"] == 1
+    assert verdict.status["preemptions"] >= 1
+    assert verdict.status["failures"] == 1
+
+
+def test_a_local_run_survives_killed_workers_and_a_killed_supervisor(tmp_path: Path) -> None:
+    bank = write_bank(tmp_path / "bank.txt", SCENARIO.concepts)
+    run_calm(SCENARIO, tmp_path / "calm", bank)
+    product, injections, watch = run_locally(
+        SCENARIO,
+        tmp_path / "run",
+        bank,
+        random.Random(0),
+        print,
+        workers=2,
+        planned_s=4,
+        worker_kills=2,
+        supervisor_kills=1,
+        pause_s=(0.3, 0.8),
+    )
+    verdict = judge_local("short", product, injections, watch, tmp_path / "calm", SCENARIO)
+    assert verdict.problems == []
+    assert sorted(injection.fault for injection in injections) == [
+        "local-sigkill-supervisor",
+        "local-sigkill-worker",
+        "local-sigkill-worker",
+    ]
+    assert verdict.status["unknown"] >= 3
