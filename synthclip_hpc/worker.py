@@ -107,7 +107,7 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
                 bench.journal.event("shard_failed", shard=shard, **describe(error))
                 traceback.print_exc()
                 failed.append(shard)
-                if (isinstance(error, OSError) and error.errno in _HOPELESS) or isinstance(error, MemoryError):
+                if is_hopeless(error):
                     raise
                 if len(failed) > error_limit:
                     break
@@ -141,8 +141,16 @@ def describe(error: BaseException) -> dict[str, Any]:
     """Return what a journal keeps of an error."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
-    text = "".join(traceback.format_exception(error))
-    return {"type": type(error).__name__, "message": str(error)[:2000], "where": where, "traceback": text[-8000:]}
+    told = {"type": type(error).__name__, "message": str(error)[:2000], "where": where}
+    if is_hopeless(error):
+        # On a full disk a short line may still find room where a long one does not, and the reason is all there is.
+        return told
+    return told | {"traceback": "".join(traceback.format_exception(error))[-8000:]}
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Tell whether the next shard would fail for the same reason."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _HOPELESS)
 
 
 def run_attempt(run: Run, submission: Submission, attempt: Attempt, element: int, stop: StopFlag) -> str:

@@ -48,7 +48,7 @@ class Story:
             self.started = float(event["time"])
         elif name == "end":
             self.end_reason = str(event["reason"])
-            self.message = str(event.get("message", ""))
+            self.message = str(event.get("message") or self.message)
         elif name == "requeue":
             self.requeue_cause = str(event["cause"])
         elif name == "gave_up":
@@ -77,6 +77,8 @@ class PhaseJournals:
     in_progress: dict[int, int] = field(default_factory=dict)
     recent: deque[tuple[float, int]] = field(default_factory=deque)
     """(time, new items) of the last WINDOW_S seconds and somewhat more."""
+    not_understood: int = 0
+    """Events of a shape this version does not know."""
     _offsets: dict[str, int] = field(default_factory=dict)
 
     def refresh(self, marked: set[int], now: float) -> None:
@@ -97,20 +99,28 @@ class PhaseJournals:
 
     def _take(self, story: Story, events: list[dict[str, Any]], since: float) -> None:
         for event in events:
-            name = event["event"]
-            if name == "progress":  # nearly all events: the rest of this loop is not for them
+            try:
+                self._take_one(story, event, since)
+            except (KeyError, TypeError, ValueError):
+                self.not_understood += 1  # a newer version's event: what it says is missing here, the rest is not
+
+    def _take_one(self, story: Story, event: dict[str, Any], since: float) -> None:
+        name = event["event"]
+        if name == "progress":  # nearly all events: the rest is not for them
+            # The furthest, not the last one read: by name, the journals of job 10 come before those of job 9.
+            if event["items"] > self.in_progress.get(event["shard"], 0):
                 self.in_progress[event["shard"]] = event["items"]
-            elif name == "shard_done":
-                self.finished[event["shard"]] = ShardCounts(event["done"], event["rejected"])
-            elif name == "shard_start":
-                self.in_progress[event["shard"]] = max(event["resumed_items"], self.in_progress.get(event["shard"], 0))
-            else:
-                story.tell(event)
-            at = event.get("time", 0.0)
-            if at > since and event.get("new"):
-                self.recent.append((at, event["new"]))
-            if at > story.heard:
-                story.heard = at
+        elif name == "shard_done":
+            self.finished[event["shard"]] = ShardCounts(event["done"], event["rejected"])
+        elif name == "shard_start":
+            self.in_progress[event["shard"]] = max(event["resumed_items"], self.in_progress.get(event["shard"], 0))
+        else:
+            story.tell(event)
+        at = event.get("time", 0.0)
+        if at > since and event.get("new"):
+            self.recent.append((at, event["new"]))
+        if at > story.heard:
+            story.heard = at
 
     def items(self, marked: set[int]) -> tuple[int, int]:
         """Return items done and rejected; a shard without a marker counts what its partial file holds as done."""

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from synthclip_hpc.run import Run
 
 
+MAX_PER_CONCEPT = 2**31 - 1
+"""What the column `n` (int32) can count."""
+
+
 def schema() -> Any:
     """Return the Parquet schema of captions: one row an item; `caption` is null where `reject_reason` says why."""
     import pyarrow as pa
@@ -58,6 +62,8 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
             raise UserError(f"captions.{key}={getattr(captions, key)}: wanted a whole number from 1")
     if not 0 <= captions.template.items_per_s < float("inf"):
         raise UserError(f"captions.template.items_per_s={captions.template.items_per_s}: wanted 0 (full speed) or more")
+    if captions.per_concept > MAX_PER_CONCEPT:
+        raise UserError(f"captions.per_concept={captions.per_concept}: wanted at most {MAX_PER_CONCEPT}")
     bank = sources.bank
     return Plan(
         stage="captions",

@@ -16,6 +16,8 @@ from tests.chaos.scenario import Scenario
 from tests.chaos.watch import Watch
 
 SHORT_LIMIT_MIN = 1
+_ENDING_S = 15.0
+"""Cancelled elements may live so long: KillWait, and the queue's own pace."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def run_on_slurm(
             for number, act in enumerate(order):
                 _play(place, product, act)
                 if number + 1 < len(order):
-                    _break(place, product, between[number % len(between)], scenario, order, number + 1)
+                    _break(place, product, watch, between[number % len(between)], scenario, order, number + 1)
             _finish(place, product, scenario, began + timeout_s)
         watch.look()
     except ProductFailed as error:
@@ -134,7 +136,9 @@ def _play(place: Field, product: Product, act: Act) -> None:
         inject(place, fault, jobs)
 
 
-def _break(place: Field, product: Product, kind: str, scenario: Scenario, order: Sequence[Act], number: int) -> None:
+def _break(
+    place: Field, product: Product, watch: Watch, kind: str, scenario: Scenario, order: Sequence[Act], number: int
+) -> None:
     time.sleep(place.rng.uniform(1, 4))
     if kind == "overlap":
         before = place.workers()
@@ -144,6 +148,7 @@ def _break(place: Field, product: Product, kind: str, scenario: Scenario, order:
         place.note("overlap", [], f"while {len(before)} workers were alive")
         return
     hit = place.workers()
+    watch.quiet_until = time.time() + _ENDING_S
     if kind == "scancel":
         place.cluster.cancel(place.run)
     else:

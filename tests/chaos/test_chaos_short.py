@@ -46,7 +46,7 @@ def test_a_local_run_survives_killed_workers_and_a_killed_supervisor(tmp_path: P
         random.Random(0),
         print,
         workers=2,
-        planned_s=4,
+        planned_s=3,
         worker_kills=2,
         supervisor_kills=1,
         pause_s=(0.3, 0.8),

@@ -48,8 +48,21 @@ def endings(
         rows = lives.get(attempt.element, ())
         word = rows[attempt.restart].word if attempt.restart < len(rows) else "-"
         faults = tuple(hit.get(attempt.name, ()))
-        found.append(Ending(attempt.name, word, faults, _cause(attempt, word, faults, short)))
+        cause = _cause(attempt, word, faults, short)
+        found.append(Ending(attempt.name, word, faults or _aftermath(attempt, cause, hit, short), cause))
     return found
+
+
+def _aftermath(attempt: Attempt, cause: str | None, hit: Mapping[str, list[str]], short: set[str]) -> tuple[str, ...]:
+    """Name the fault that reached an attempt which it did not hit itself."""
+    if cause == "timeouts" and attempt.element.split("_")[0] in short:
+        return ("time-limit",)
+    earlier = hit.get(f"{attempt.element}_{attempt.restart - 1}", ())
+    if cause == "failures" and "sigkill-slurmstepd" in earlier:
+        # The srun of the life whose slurmstepd was killed waits some seconds and then cancels step JOB.0 by its
+        # number, which is the successor's step when Slurm has started that already (here: after 5 s, usually 120).
+        return ("sigkill-slurmstepd",)
+    return ()
 
 
 def _cause(attempt: Attempt, word: str, faults: tuple[str, ...], short: set[str]) -> str | None:

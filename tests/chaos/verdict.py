@@ -17,6 +17,9 @@ from tests.chaos.truth import Ending, counts, endings, unexplained
 from tests.chaos.watch import CAUSES, Watch
 from tests.chaos.workers import run_processes
 
+_KILLS = ("sigkill-worker", "sigkill-slurmstepd", "node-dies")
+"""Faults that end an attempt at the moment of the blow; Slurm notices later."""
+
 
 @dataclass
 class Verdict:
@@ -50,7 +53,7 @@ def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -
         if attempt.restart < len(rows := lives.get(attempt.element, []))
         and (end := rows[attempt.restart].end) is not None
     }
-    blows = [one for one in campaign.injections if one.fault.startswith("sigkill")]
+    blows = [one for one in campaign.injections if one.fault in _KILLS]
     ends |= {name: blow.time for blow in blows for name in blow.attempts}
     verdict = _judge(name, product, campaign.injections, campaign.watch, calm, scenario, told, ends)
     verdict.problems += unexplained(told)

@@ -25,6 +25,8 @@ class Sample:
     workers_after: int
     sealed_before: bool
     sealed_after: bool
+    ending: bool = False
+    """Taken just after a cancel, while what was cancelled still ends."""
 
 
 @dataclass
@@ -37,6 +39,8 @@ class Watch:
     every_s: float = 4.0
     samples: list[Sample] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    quiet_until: float = 0.0
+    """Until then (after a cancel) workers that end within Slurm's KillWait do not make the run `running`."""
     _end: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -59,7 +63,8 @@ class Watch:
         if stage is None:
             return None
         after = self.product.is_sealed(self.scenario.stage, self.scenario.phase)
-        sample = Sample(time.time(), stage, workers, self.count_workers(), sealed, after)
+        ending = answer["time"] < self.quiet_until
+        sample = Sample(time.time(), stage, workers, self.count_workers(), sealed, after, ending)
         self.samples.append(sample)
         return sample
 
@@ -100,7 +105,8 @@ def _implausible(sample: Sample, scenario: Scenario) -> list[str]:
         found.append("done without a seal")
     if sample.sealed_before and state != "done":
         found.append(f"sealed, but {state}")
-    if sample.workers_before and sample.workers_after and not sample.sealed_after and state != "running":
+    at_work = sample.workers_before and sample.workers_after and not sample.sealed_after and not sample.ending
+    if at_work and state != "running":
         found.append(f"{sample.workers_before} workers at work, but {state}")
     ended = sum(stage[cause] for cause in CAUSES)
     if ended + stage["running"] > stage["attempts"]:

@@ -80,7 +80,7 @@ def counts(stage: dict) -> dict:
 def test_the_json_has_every_promised_key(submitted):
     status = submitted.status()
     assert status["schema"] == 1
-    assert set(status) == {"schema", "run", "time", "stages", "sources"}
+    assert set(status) >= {"schema", "run", "time", "stages", "sources"}
     for stage in status["stages"].values():
         assert set(stage) >= STAGE_KEYS
         for phase in stage["phases"]:
@@ -174,7 +174,6 @@ def test_a_journal_tells_why_its_attempt_ended(submitted, journal, fake_slurm, t
     assert fake_slurm.calls("sacct") == []
 
 
-@pytest.mark.xfail(strict=False, reason="the event `end` without a message wipes out that of `shard_failed`")
 def test_an_error_of_ours_is_told_in_a_line(submitted, journal):
     journal(
         0,

@@ -1,0 +1,51 @@
+"""What the chaos has revealed, each bug pinned by itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharding.directory import PhaseDirectory
+from sharding.journal import Journal
+from slurm.attempt import Attempt
+from slurm.commands import Answer
+from synthclip_hpc import requeueing
+from synthclip_hpc.monitor.journals import PhaseJournals
+
+
+def test_items_are_counted_from_the_attempt_that_got_furthest_whatever_the_order_of_the_journals(
+    tmp_path: Path,
+) -> None:
+    directory = PhaseDirectory(tmp_path)
+    # As text "10_0_0" stands before "9_0_0": the older journal is read last.
+    older, newer = Journal(directory.journal_path("9_0_0")), Journal(directory.journal_path("10_0_0"))
+    older.event("start", job="9", index=0, restart=0)
+    older.event("shard_start", shard=0, resumed_items=0)
+    older.event("progress", shard=0, items=50, new=50)
+    newer.event("start", job="10", index=0, restart=0)
+    newer.event("shard_start", shard=0, resumed_items=50)
+    newer.event("progress", shard=0, items=125, new=75)
+    journals = PhaseJournals(directory)
+    journals.refresh(set(), now=0.0)
+    assert journals.items(set()) == (125, 0)
+
+
+@pytest.mark.parametrize(("answer", "is_requeued"), [("1", True), ("2", False), ("", False)])
+def test_an_element_without_its_slurmstepd_requeues_itself_unless_its_successor_runs_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, is_requeued: bool
+) -> None:
+    directory = PhaseDirectory(tmp_path)
+    calls: list[str] = []
+    monkeypatch.setattr(requeueing, "run_command", lambda *_, **__: Answer(f"{answer}\n", "", 0, None))
+    monkeypatch.setattr(requeueing, "requeue", lambda element, timeout_s: calls.append(element))
+    run: Any = type("Run", (), {"phase": lambda self, stage, phase: directory})()
+    submission: Any = type("Submission", (), {"stage": "captions", "phase": "write"})()
+    attempt = Attempt("7", 3, 1, "n1")
+    assert requeueing.after_orphaned(run, submission, attempt) is is_requeued
+    assert calls == (["7_3"] if is_requeued else [])
+    if is_requeued:
+        [event] = [json.loads(line) for line in directory.journal_path("7_3_1").read_text().splitlines()]
+        assert (event["event"], event["cause"]) == ("requeue", "unknown")
