@@ -72,12 +72,12 @@ class PhaseDirectory:
 
     def partials(self, shard: int) -> list[Path]:
         """The record logs that any attempt left for a shard, in the order of their names."""
+        return [path for path in self.work_files(shard) if path.name.endswith(".part")]
+
+    def work_files(self, shard: int) -> list[Path]:
+        """Everything that any attempt left for a shard on its way to the output: record logs and staged outputs."""
         directory, prefix = self._fan_out("partial", shard), f"{shard:05d}."
-        return [
-            directory / name
-            for name in files.list_directory(directory)
-            if name.startswith(prefix) and name.endswith(".part")
-        ]
+        return [directory / name for name in files.list_directory(directory) if name.startswith(prefix)]
 
     def marked_shards(self) -> set[int]:
         """The shards that have a marker, by name alone: whether it is valid is for `marker.is_done`."""

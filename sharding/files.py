@@ -25,6 +25,9 @@ _LINK_REFUSED = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, err
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOTSUP, errno.ENOSYS, errno.EISDIR}
 _CHUNK_BYTES = 1 << 20
 
+Checksum = tuple[int, str]
+"""(size in bytes, sha256 in hexadecimal) of a file's content."""
+
 
 def canonical_json(value: Any) -> bytes:
     """The one JSON text of a value: sorted keys, UTF-8, indented by one space, one newline at the end.
@@ -50,7 +53,7 @@ def replace_file(path: Path, data: bytes) -> None:
     except BaseException:
         remove(temporary)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def create_file(path: Path, data: bytes) -> bool:
@@ -64,7 +67,7 @@ def create_file(path: Path, data: bytes) -> bool:
         created = _link_or_rename(temporary, path)
     finally:
         remove(temporary)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
     return created
 
 
@@ -90,7 +93,7 @@ def publish(source: Path, final: Path) -> bool:
     _sync_file(source)
     make_directory(final.parent)
     published = _link_or_rename(source, final)
-    _sync_directory(final.parent)
+    sync_directory(final.parent)
     remove(source)
     return published
 
@@ -99,7 +102,7 @@ def move(source: Path, target: Path) -> None:
     """Rename, with the target's directory made when it is missing."""
     make_directory(target.parent)
     os.rename(source, target)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def remove(path: Path) -> None:
@@ -144,8 +147,26 @@ def size_bytes(path: Path) -> int:
         os.close(descriptor)
 
 
-def checksum(path: Path) -> tuple[int, str]:
-    """(size in bytes, sha256 in hexadecimal) of a file's content, read once."""
+def identity(path: Path) -> tuple[int, ...]:
+    """What tells a file from one that was renamed over it: equal answers, same file, without reading it again.
+
+    Different answers prove nothing: some file systems number their files anew at will.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        found = os.fstat(descriptor)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    finally:
+        os.close(descriptor)
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether an error says that the file was removed: by name, or (on NFS) while it was open here."""
+    return error.errno in (errno.ENOENT, errno.ESTALE)
+
+
+def checksum(path: Path) -> Checksum:
+    """The checksum of a file, read once."""
     digest, size = hashlib.sha256(), 0
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -239,7 +260,8 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Flush the names in a directory to disk, where the file system can."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

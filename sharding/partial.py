@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import re
 import time
 from collections.abc import Iterator
 from itertools import chain, count
@@ -14,13 +14,19 @@ from sharding import files
 from sharding.directory import PhaseDirectory
 from sharding.frames import frame, valid_prefix
 
+# <job>_<index>_<restart>, with the number of the file where two lives had one name.
+_LIFE = re.compile(r"(?P<element>.+_\d+)_(?P<restart>\d+)(?:-\d+)?")
+_NUM_LOOKS = 5
+
 
 class RecordLog:
     """The append-only record log of one attempt at one shard.
 
     A new attempt begins with a copy of the longest valid prefix that any earlier one left. It never writes to the file
-    of another: an attempt on a node that lost contact may still be running and writing there, and its file stays its
-    own. Records are opaque bytes, and record n of a shard means the same whichever attempt wrote it.
+    of another: an attempt on a node that lost contact may still be running and writing there. What an earlier life of
+    the same array element left is removed once the copy is on disk, so that an element that is preempted a thousand
+    times does not leave a thousand copies. Records are opaque bytes, and record n of a shard means the same whichever
+    attempt wrote it.
     """
 
     def __init__(self, path: Path, descriptor: int, fsync_every_s: float) -> None:
@@ -42,15 +48,12 @@ class RecordLog:
         Raises OSError as it comes (a full disk, an unreadable older log).
         """
         header = files.canonical_json({"schema": 1, "plan_hash": plan_hash, "shard": shard})
-        inherited: list[bytes] = []
-        for path in directory.partials(shard):
-            records = _records(path, header)
-            if len(records) > len(inherited):
-                inherited = records
+        inherited, seen = _inherit(directory, shard, header)
         path, descriptor = _create(directory, shard, attempt)
         log = cls(path, descriptor, fsync_every_s)
         try:
             log._write(b"".join(frame(payload) for payload in chain([header], inherited)))
+            log._take_over(_earlier_lives(seen, shard, attempt), descriptor)
         except BaseException:
             log.close()
             raise
@@ -90,6 +93,19 @@ class RecordLog:
     ) -> None:
         self.close()
 
+    def _take_over(self, earlier: list[Path], descriptor: int) -> None:
+        """Remove logs whose records this one holds at least."""
+        if not earlier:
+            return
+        # Copy and name are on disk before the original goes, so that a node lost in between costs nothing.
+        files.sync(descriptor)
+        files.sync_directory(self.path.parent)
+        for path in earlier:
+            # Removed, never changed. Slurm starts an element's next life when it believes the last one dead; should it
+            # live on, on a node that lost contact, its file has no name any more, but it goes on writing there and may
+            # still publish. Only if it dies as well, what it added since the copy is made again.
+            files.remove(path)
+
     def _write(self, data: bytes) -> None:
         if self._descriptor is None:
             raise ValueError(f"{self.path} is closed; open a new log to go on")
@@ -120,14 +136,37 @@ def _names(directory: PhaseDirectory, shard: int, attempt: str) -> Iterator[Path
         yield directory.partial_path(shard, f"{attempt}-{number}")
 
 
-def _records(path: Path, header: bytes) -> list[bytes]:
+def _records(path: Path, header: bytes) -> list[bytes] | None:
+    """The records of a log; None if its file was removed meanwhile."""
     try:
         payloads = valid_prefix(files.read_file(path))
-    except FileNotFoundError:
-        return []
     except OSError as error:
-        # NFS's way to say that the owner removed the file while it was read.
-        if error.errno == errno.ESTALE:
-            return []
+        if files.is_gone(error):
+            return None
         raise
     return payloads[1:] if payloads and payloads[0] == header else []
+
+
+def _inherit(directory: PhaseDirectory, shard: int, header: bytes) -> tuple[list[bytes], list[Path]]:
+    """The longest valid prefix that any log holds, and the logs that could be read."""
+    for _ in range(_NUM_LOOKS):
+        paths = directory.partials(shard)
+        found = [_records(path, header) for path in paths]
+        if None not in found:
+            break
+        # Removed while we looked: by the shard's winner, or by a successor whose copy a new listing shows.
+    read = {path: records for path, records in zip(paths, found, strict=True) if records is not None}
+    return max(read.values(), key=len, default=[]), list(read)
+
+
+def _earlier_lives(paths: list[Path], shard: int, attempt: str) -> list[Path]:
+    """Those logs that belong to lower restarts of the element that `attempt` is a life of."""
+    mine = _LIFE.fullmatch(attempt)
+    if mine is None:
+        return []
+    earlier = []
+    for path in paths:
+        life = _LIFE.fullmatch(path.name.removeprefix(f"{shard:05d}.").removesuffix(".part"))
+        if life and life["element"] == mine["element"] and int(life["restart"]) < int(mine["restart"]):
+            earlier.append(path)
+    return earlier

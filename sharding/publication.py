@@ -8,14 +8,19 @@ from typing import Any
 
 from sharding import files
 from sharding.directory import PhaseDirectory
-from sharding.marker import Counts, CountsError, Marker, MarkerError, Promise, done_marker
-from sharding.plan import Plan
+from sharding.marker import Counts, CountsError, Marker, MarkerError, Promise, done_marker, read_marker
+from sharding.plan import Plan, ShardRange
 
-Inspect = Callable[[Path], Counts]
+Inspect = Callable[[Path, Plan, ShardRange], Counts]
+"""Reads the whole output of a shard and counts its items; ValueError if it is damaged, or not that shard's."""
 
 
 class PublicationConflict(ValueError):
     """Another output of this shard is published already, and it may not stand for ours."""
+
+
+class _Refused(Exception):
+    """An output that cannot be adopted."""
 
 
 def publish_shard(
@@ -32,6 +37,8 @@ def publish_shard(
 ) -> Marker:
     """Publish `source` as the output of a shard and write its marker; `source` is gone afterwards.
 
+    So is everything else that attempts left for the shard on the way: an attempt that is still at it finds it done.
+
     If another attempt was faster, its file is the truth. With promise `bytes` it must equal ours. With promise `items`
     it may differ; its counts are then taken by `inspect`. The marker is always computed from the published file.
 
@@ -39,11 +46,22 @@ def publish_shard(
     published and the promise is `bytes` (both checksums are named) or there is no `inspect` to count it.
     """
     check_counts(plan, shard, counts)
-    ours = files.checksum(source)
     final = directory.data_path(shard, plan.suffix)
-    files.publish(source, final)
-    published = files.checksum(final)
-    if published != ours:
+    ours: files.Checksum | None = None
+    try:
+        ours = files.checksum(source)
+        files.publish(source, final)
+    except OSError as error:
+        # The winner has cleared our file away: then the shard is done, and the winner's marker says with what.
+        winner = _present(directory, plan, shard)
+        if not files.is_gone(error) or winner is None:
+            raise
+        if ours is None:
+            return winner
+
+    def count(published: files.Checksum) -> Counts:
+        if published == ours:
+            return counts
         if promise == "bytes":
             raise PublicationConflict(
                 f"{final} has sha256 {published[1]} ({published[0]} bytes), ours has {ours[1]} ({ours[0]} bytes); "
@@ -54,8 +72,9 @@ def publish_shard(
             raise PublicationConflict(
                 f"{final} was published by another attempt and differs; adopt it to count its items"
             )
-        counts = inspect(final)
-    return _mark(directory, plan, shard, counts, inputs_hash, promise, provenance)
+        return inspect(final, plan, plan.shard(shard))
+
+    return _mark(directory, plan, shard, count, inputs_hash, promise, provenance)
 
 
 def adopt_output(
@@ -70,19 +89,39 @@ def adopt_output(
 ) -> Marker | None:
     """Mark an output that an earlier attempt published without living to write its marker. None if there is none.
 
-    `inspect` reads the whole file and returns its counts, or raises ValueError if it is bad. A bad one is moved to
-    `bad/`, and the shard is then to be made again.
+    What `inspect` refuses is moved to `bad/`, and the shard is then to be made again. So is, with its marker, an output
+    whose marker speaks of another plan or shard: it may look right and yet hold what another seed made.
     """
     final = directory.data_path(shard, plan.suffix)
+    if _is_foreign(directory, plan, shard):
+        # The output first: without its marker it would pass for one that was only never marked.
+        move_to_bad(directory, final)
+        move_to_bad(directory, directory.marker_path(shard))
+        return None
+
+    def count(published: files.Checksum) -> Counts:
+        try:
+            counts = inspect(final, plan, plan.shard(shard))
+            check_counts(plan, shard, counts)
+        except ValueError as error:
+            raise _Refused from error
+        return counts
+
     try:
-        counts = inspect(final)
-        check_counts(plan, shard, counts)
+        return _mark(directory, plan, shard, count, inputs_hash, promise, provenance)
     except FileNotFoundError:
         return None
-    except ValueError:
+    except _Refused:
         move_to_bad(directory, final)
         return None
-    return _mark(directory, plan, shard, counts, inputs_hash, promise, provenance)
+
+
+def _is_foreign(directory: PhaseDirectory, plan: Plan, shard: int) -> bool:
+    try:
+        marker = read_marker(directory.marker_path(shard))
+    except (FileNotFoundError, MarkerError):
+        return False
+    return (marker.plan_hash, marker.shard) != (plan.hash, shard)
 
 
 def check_counts(plan: Plan, shard: int, counts: Counts) -> None:
@@ -109,26 +148,36 @@ def _mark(
     directory: PhaseDirectory,
     plan: Plan,
     shard: int,
-    counts: Counts,
+    count: Callable[[files.Checksum], Counts],
     inputs_hash: str,
     promise: Promise,
     provenance: Mapping[str, Any],
 ) -> Marker:
     path, final = directory.marker_path(shard), directory.data_path(shard, plan.suffix)
     while True:
-        size_bytes, sha256 = files.checksum(final)
-        try:
-            # The winner's own marker is as good as ours, and it tells who made the file.
-            present = done_marker(directory, plan, shard)
-            if (present.size_bytes, present.sha256, present.inputs_hash) == (size_bytes, sha256, inputs_hash):
-                return present
-        except MarkerError:
-            pass
-        marker = Marker(
-            plan.stage, plan.phase, shard, plan.hash, inputs_hash, size_bytes, sha256, counts, promise, dict(provenance)
-        )
-        files.make_directory(path.parent)
-        files.replace_file(path, files.canonical_json(marker.to_json()))
+        identity = files.identity(final)
+        found = size_bytes, sha256 = files.checksum(final)
+        counts = count(found)
+        marker = _present(directory, plan, shard)
+        # The winner's own marker is as good as ours, and it tells who made the file.
+        if marker is None or (marker.size_bytes, marker.sha256, marker.inputs_hash) != (*found, inputs_hash):
+            facts = dict(provenance)
+            marker = Marker(
+                plan.stage, plan.phase, shard, plan.hash, inputs_hash, size_bytes, sha256, counts, promise, facts
+            )
+            files.make_directory(path.parent)
+            files.replace_file(path, files.canonical_json(marker.to_json()))
         # Where links are not supported, a second attempt may have renamed its output over the first one meanwhile.
-        if files.checksum(final) == (size_bytes, sha256):
-            return marker
+        if files.identity(final) == identity or files.checksum(final) == found:
+            break
+    # The shard is done: what any attempt still keeps of it would only fill the disk until the phase is sealed.
+    for leftover in directory.work_files(shard):
+        files.remove(leftover)
+    return marker
+
+
+def _present(directory: PhaseDirectory, plan: Plan, shard: int) -> Marker | None:
+    try:
+        return done_marker(directory, plan, shard)
+    except MarkerError:
+        return None

@@ -76,14 +76,27 @@ class Seal:
 
 
 def write_seal(directory: PhaseDirectory, plan: Plan, inputs_hash: str) -> Seal:
-    """Check that every shard is done and write the seal; a phase that is sealed with the same content stays as it is.
+    """`collect_seal`, then `store_seal`: raises what they raise."""
+    return store_seal(directory, collect_seal(directory, plan, inputs_hash))
 
-    Equal markers (provenance aside) give equal bytes, whoever writes them and when.
-    Raises PhaseIncomplete if shards are missing, SealConflict (with both hashes) if the phase has another seal.
+
+def collect_seal(directory: PhaseDirectory, plan: Plan, inputs_hash: str) -> Seal:
+    """Check that every shard is done, and return the seal that the markers give; nothing is written.
+
+    Equal markers (provenance aside) give equal seals, whoever reads them and when. Markers of shards that the plan
+    does not have are not looked at. Raises PhaseIncomplete if shards are missing.
     """
     shards = tuple(_sealed(marker) for marker in _read_markers(directory, plan, inputs_hash))
     data = _encode(Seal(plan.stage, plan.phase, plan.hash, inputs_hash, shards))
-    seal = _decode(data, str(directory.seal_path))
+    return _decode(data, str(directory.seal_path))
+
+
+def store_seal(directory: PhaseDirectory, seal: Seal) -> Seal:
+    """Write a seal; a phase that is sealed with the same content stays as it is.
+
+    Raises SealConflict (with both hashes) if the phase has another seal.
+    """
+    data = _encode(seal)
     if not files.create_file(directory.seal_path, data):
         present = files.read_file(directory.seal_path)
         if present != data:

@@ -5,17 +5,21 @@ It lags, it may be switched off, and it costs the cluster most: ask it last, and
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .backoff import Backoff
 from .commands import parse_time, run_command
 
 Cause = Literal["preemption", "timeout", "node_failure", "requeue", "cancelled", "failure", "completed", "unknown"]
 
 _COLUMNS = "JobID,State,Start,End,NodeList,ExitCode"
+_CLOCK_SLACK_S = 2.0
+"""Accounting has whole seconds, and a node's clock may differ a little from the controller's."""
 _JOB_ID = re.compile(r"\d+(_\d+)?")
 _ENDED_BY: dict[str, Cause] = {
     "PREEMPTED": "preemption",
@@ -91,6 +95,76 @@ def read_accounting(job_ids: Sequence[str], timeout_s: float = 10, since: float 
     known = [row for row in rows if row is not None]
     known.sort(key=lambda row: float("inf") if row.start is None else row.start)
     return AccountingSnapshot(tuple(known), now, None)
+
+
+class AccountingPoller:
+    """Asks accounting not more often than it can bear: see Backoff, with at least 30 s between two queries.
+
+    Jobs asked for once are asked for again with every later query, so that one answer serves all. In between `poll`
+    returns what is known; after an error, the rows of the last good answer with the error beside them.
+    """
+
+    min_interval_s = 30.0
+
+    def __init__(
+        self,
+        read: Callable[..., AccountingSnapshot] = read_accounting,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._backoff = Backoff(self.min_interval_s)
+        self._asked: set[str] = set()
+        self.last: AccountingSnapshot | None = None
+
+    @property
+    def interval_s(self) -> float:
+        """The present wait between two queries."""
+        return self._backoff.interval_s
+
+    def poll(self, wanted: Iterable[str], others: Iterable[str] = (), since: float | None = None) -> AccountingSnapshot:
+        """The newest snapshot of the `wanted` jobs, asking Slurm only if it is time.
+
+        A wanted job that was never asked for does not wait, unless accounting is in trouble: each costs one query at
+        most. `others` are asked for along with them, so that wanting one of these later costs none.
+        """
+        wanted = set(wanted)
+        is_new = not wanted <= self._asked and (self.last is None or self.last.error is None)
+        if self.last is not None and not is_new and not self._backoff.is_due(self._clock()):
+            return self.last
+        self._asked |= wanted | set(others)
+        started = self._clock()
+        snapshot = self._read(sorted(self._asked), since=since)
+        ended = self._clock()
+        self._backoff.asked(ended, ended - started, failed=snapshot.error is not None)
+        if snapshot.error is not None and self.last is not None:
+            snapshot = dataclasses.replace(self.last, error=snapshot.error)
+        self.last = snapshot
+        return snapshot
+
+
+def match_lives(
+    rows: Sequence[AccountingRow], starts: Mapping[int, float | None], num_lives: int
+) -> dict[int, AccountingRow]:
+    """The record of each life in `starts` (by restart count), as far as there is one.
+
+    `rows` are those of one job or element, in order of start; `num_lives` is how many lives they should tell of.
+    `starts` says when a life's program began (seconds since 1970), None where nobody knows. With one row for each life
+    the n-th row is that of restart n. But a life that dies before its program starts (sent to a node that had just been
+    lost) may have no record: then time decides, and what no other life has claimed is dealt out in order.
+    """
+    begun = [row for row in rows if row.start is not None]
+    if len(begun) == num_lives:
+        return {restart: begun[restart] for restart in starts if restart < num_lives}
+    found = {restart: row for restart, at in starts.items() if at is not None and (row := _life_at(begun, at))}
+    claimed = {id(row) for row in found.values()}
+    unclaimed = [row for row in begun if id(row) not in claimed]
+    return found | dict(zip(sorted(restart for restart, at in starts.items() if at is None), unclaimed, strict=False))
+
+
+def _life_at(begun: Sequence[AccountingRow], at: float) -> AccountingRow | None:
+    earlier = [row for row in begun if row.start is not None and row.start <= at + _CLOCK_SLACK_S]
+    return earlier[-1] if earlier else None
 
 
 def ended_by(state: str) -> Cause:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .backoff import Backoff
 from .commands import parse_time, run_command
 
 _COLUMNS = "%i|%F|%K|%j|%T|%r|%N|%S|%e"
@@ -70,15 +71,13 @@ def read_queue(names: Sequence[str], timeout_s: float = 10) -> QueueSnapshot:
 
 
 class QueuePoller:
-    """Asks the queue not more often than it can bear.
+    """Asks the queue not more often than it can bear: see Backoff, with at least 15 s between two queries.
 
-    The next query comes after 15 s or five times what the last one took, whichever is longer; after an error the
-    interval doubles, up to 5 minutes. In between `poll` returns what is known; after an error, the rows of the last
-    good answer with the error beside them.
+    In between `poll` returns what is known; after an error, the rows of the last good answer with the error beside
+    them.
     """
 
     min_interval_s = 15.0
-    max_interval_s = 300.0
 
     def __init__(
         self,
@@ -90,25 +89,25 @@ class QueuePoller:
         self._read = read
         self._clock = clock
         self._last: QueueSnapshot | None = None
-        self._due_at = float("-inf")
-        self.interval_s = self.min_interval_s
+        self._backoff = Backoff(self.min_interval_s)
+
+    @property
+    def interval_s(self) -> float:
+        """The present wait between two queries."""
+        return self._backoff.interval_s
 
     def poll(self, now: float | None = None) -> QueueSnapshot:
         """The newest snapshot, asking Slurm only if it is time. `now`: seconds on the constructor's clock."""
         now = self._clock() if now is None else now
-        if self._last is not None and now < self._due_at:
+        if self._last is not None and not self._backoff.is_due(now):
             return self._last
         started = self._clock()
         snapshot = self._read(self.names)
         took_s = self._clock() - started
-        if snapshot.error is None:
-            self.interval_s = max(self.min_interval_s, 5 * took_s)
-        else:
-            self.interval_s = min(self.max_interval_s, 2 * self.interval_s)
-            if self._last is not None:
-                snapshot = dataclasses.replace(self._last, error=snapshot.error)
+        self._backoff.asked(now + took_s, took_s, failed=snapshot.error is not None)
+        if snapshot.error is not None and self._last is not None:
+            snapshot = dataclasses.replace(self._last, error=snapshot.error)
         self._last = snapshot
-        self._due_at = now + took_s + self.interval_s
         return snapshot
 
 

@@ -35,16 +35,21 @@ _HINTS = [
 _DEFAULT_HINT = "`--dry-run` shows the script; `sbatch --test-only` on it may say more"
 
 
+_UNCERTAIN = r"make sense of sbatch|unable to contact|timed out|communication|zero bytes|connection"
+
+
 class SubmissionRefused(Exception):
-    """sbatch accepted nothing, or what it accepted was taken back. Nothing that the call wrote is left behind.
+    """sbatch accepted nothing, or what it accepted was taken back. Nothing that the call wrote is left behind then.
 
     `words` is what sbatch said, `hint` what may help, `left_running` the job ids that could not be cancelled again.
+    `uncertain` says that sbatch got no clear answer: the job may be there all the same, and its files are left for it.
     """
 
     def __init__(self, words: str, left_running: tuple[str, ...] = ()) -> None:
         self.words = " ".join(words.split()) or "sbatch said nothing"
         self.hint = hint_for(self.words)
         self.left_running = left_running
+        self.uncertain = re.search(_UNCERTAIN, self.words, re.IGNORECASE) is not None
         text = f"Slurm refused the job: {self.words}. Hint: {self.hint}"
         if left_running:
             text += f". Still submitted, and could not be cancelled: run `scancel {' '.join(left_running)}`"

@@ -98,7 +98,7 @@ def _submit(
             job_ids.append(_submit_part(request, function, own, part, after))
     except BaseException as error:
         left_running = _take_back(job_ids)
-        if not left_running:
+        if not left_running and not (isinstance(error, SubmissionRefused) and error.uncertain):
             _remove(folder, before, new_folders)
         if isinstance(error, SubmissionRefused):
             raise SubmissionRefused(error.words, left_running) from error

@@ -7,10 +7,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synthclip_hpc.commands import RunOptions, existing_run, parse_run_options
-from synthclip_hpc.errors import run_command
+from synthclip_hpc.errors import UserError, run_command
+from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission
 
 _PATIENCE_S = 20.0
 
@@ -24,38 +27,64 @@ class CancelOptions(RunOptions):
 
 
 def cancel(argv: list[str]) -> int:
-    """Cancel jobs by id and by name, and local supervisors by process; return the exit code."""
+    """Cancel jobs by their names, which are the run's alone, and local supervisors by process; return the exit code.
+
+    Word is left first, then signals are sent: a command that is still submitting takes back what it has started.
+    """
     options = parse_run_options(CancelOptions, argv, "python -m synthclip_hpc.cancel", "End what is alive of a run.")
     run = existing_run(options.run)
-    from synthclip_hpc.launch.launching import use_environment
-    from synthclip_hpc.launch.liveness import open_submissions
+    from sharding.seal import load_seal
+    from synthclip_hpc.launch.environment import by_cluster
+    from synthclip_hpc.launch.liveness import living, open_submissions
     from synthclip_hpc.pipeline import parse_stages
-    from synthclip_hpc.processes import is_alive
-    from synthclip_hpc.submissions import all_submissions, update
+    from synthclip_hpc.submissions import all_submissions, mark_cancelled
 
     stages = parse_stages(options.stage or "all")
-    known = all_submissions(run)
-    use_environment(known)
-    mine = [one for one in open_submissions(known) if one.stage in stages]
-    jobs = [one for one in mine if one.cluster == "slurm"]
-    if jobs:
-        from slurm.attempt import cancel as cancel_jobs
+    mine = [one for one in open_submissions(all_submissions(run)) if one.stage in stages]
+    mine = [one for one in mine if load_seal(run.phase(one.stage, one.phase)) is None]
+    try:
+        alive = living(mine)
+    except UserError:
+        alive = mine  # the queue cannot be asked; cancelling what has ended does no harm
+    for one in alive:
+        mark_cancelled(one)
+    for group in by_cluster(alive):
+        _cancel_jobs(group)
+    _end_supervisors([one for one in alive if one.cluster == "local"])
+    ended = ", ".join(one.name for one in alive) or "nothing was alive"
+    print(f"cancelled: {ended}. Finished shards stay; go on with: python -m synthclip_hpc.resume run={run.path}")
+    return 0
 
-        cancel_jobs(
-            [job for one in jobs for job in one.job_ids], sorted({name for one in jobs for name in one.job_names})
-        )
-    supervisors = [one.record["supervisor"] for one in mine if is_alive(one.record.get("supervisor"))]
+
+def _cancel_jobs(group: Sequence[Submission]) -> None:
+    """Cancel the jobs of one cluster. Raises CancelRefused, after taking back the word that they are cancelled."""
+    from slurm.attempt import CancelRefused
+    from slurm.attempt import cancel as cancel_jobs
+    from synthclip_hpc.launch.environment import environment_of
+    from synthclip_hpc.submissions import unmark_cancelled
+
+    try:
+        with environment_of(group[0].environment):
+            cancel_jobs(names=[name for one in group for name in one.job_names])
+    except CancelRefused:
+        for one in group:
+            unmark_cancelled(one)
+        raise
+
+
+def _end_supervisors(submissions: Sequence[Submission]) -> None:
+    from synthclip_hpc.processes import is_alive
+    from synthclip_hpc.submissions import load_submission
+
+    # Read again: a supervisor that had not recorded itself yet either has by now, or will see the word left for it.
+    fresh = [load_submission(Run(one.path.parent.parent), one.name) for one in submissions]
+    supervisors = [one.record["supervisor"] for one in fresh if is_alive(one.record.get("supervisor"))]
     for who in supervisors:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(who["pid"]), signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE_S
     while any(is_alive(who) for who in supervisors) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for one in mine:
-        update(one, state="cancelled")
-    ended = ", ".join(one.name for one in mine) or "nothing was alive"
-    print(f"cancelled: {ended}. Finished shards stay; go on with: python -m synthclip_hpc.resume run={run.path}")
-    return 0
 
 
 def main() -> int:

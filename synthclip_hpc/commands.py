@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, TypeVar
+from typing import Any, Optional, TypeVar
 
 from synthclip_hpc.arguments import field_types, normalise, parse, value_of
-from synthclip_hpc.config import RunConfig
+from synthclip_hpc.config import BUILT_IN_BANKS, RunConfig, with_values
 from synthclip_hpc.config_files import apply_file, apply_preset
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.run import Run, resolve_run
@@ -82,7 +82,18 @@ def parse_launch_options(cls: type[L], argv: list[str], prog: str, description: 
         file = value_of("config", tokens)
         if file is not None:
             default = apply_file(default, Path(file).expanduser())
-    return run, parse(cls, tokens, default, prog, description)
+    return run, _anchored(parse(cls, tokens, default, prog, description))
+
+
+def _anchored(options: L) -> L:
+    """Make the paths in the configuration absolute: a run must not depend on where a later command is typed."""
+    changes: dict[str, Any] = {}
+    bank, profile = options.concepts.bank, options.slurm.profile
+    if bank not in BUILT_IN_BANKS and Path(bank).expanduser().exists():
+        changes["concepts.bank"] = str(Path(bank).expanduser().absolute())
+    if profile is not None and ("/" in profile or profile.endswith(".toml")) and Path(profile).expanduser().exists():
+        changes["slurm.profile"] = str(Path(profile).expanduser().absolute())
+    return with_values(options, changes)
 
 
 def config_of(options: LaunchOptions) -> RunConfig:

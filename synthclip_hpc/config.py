@@ -17,6 +17,9 @@ from typing import Any, Optional, TypeVar, Union
 
 T = TypeVar("T")
 
+BUILT_IN_BANKS = ("emoji",)
+"""Concept banks that ship with the package."""
+
 
 def identity(default: T) -> T:
     """Mark a field that can change an output."""

@@ -43,12 +43,16 @@ _PACKAGES = (
 
 def of_submission(argv: list[str]) -> dict[str, Any]:
     """Return the provenance of one command: time, host, argv, versions, commit."""
-    return {"time": time.time(), "argv": _without_secrets(argv), **of_process()}
+    return {"time": time.time(), "argv": _without_secrets(argv), **of_process(), "git": _git()}
 
 
 @cache
 def of_process() -> dict[str, Any]:
-    """Return what stays the same for the life of this process."""
+    """Return what stays the same for the life of this process.
+
+    Without the commit: a thousand workers asking git at once would read the whole shared checkout a thousand times.
+    Their outputs name the submission, whose record has it.
+    """
     return {
         "host": platform.node(),
         "node": os.environ.get("SLURMD_NODENAME", platform.node()),
@@ -57,7 +61,6 @@ def of_process() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "executable": sys.executable,
         "versions": _versions(),
-        "git": _git(),
         "environment": {key: os.environ[key] for key in ENVIRONMENT_KEYS if key in os.environ},
     }
 
@@ -108,6 +111,8 @@ def _git_output(folder: Path, *words: str) -> str:
         timeout=5,
         check=True,
         stdin=subprocess.DEVNULL,
+        # Merely asking must not write to a checkout that others use as well.
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
     )
     return done.stdout.strip()
 

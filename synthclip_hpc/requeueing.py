@@ -6,10 +6,14 @@ time limit or of a preemption with grace. Each cause has a limit of its own (`re
 
 from __future__ import annotations
 
+import random
 import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sharding.journal import Journal, read_events
 from slurm.attempt import Attempt, RequeueRefused, requeue
@@ -19,6 +23,12 @@ from synthclip_hpc.submissions import Submission
 
 # The notice of a time limit may come early, because Slurm rounds; one that comes earlier still is a preemption's.
 _SLACK_S = 60
+JITTER_S = 20.0
+"""Elements that start together ask accounting within so many seconds."""
+SINCE_SLACK_S = 3600.0
+"""Accounting is asked from so long before the submission was made: its clock may differ from the submit host's."""
+# Slurm's word for a preempted life is often REQUEUED; those that the element requeued itself are told by its journal.
+_CAUSE_OF_STATE = {"node_failure": "node_failure", "preemption": "preemption", "requeue": "preemption"}
 
 
 def after_notice(run: Run, submission: Submission, attempt: Attempt, started: float) -> bool:
@@ -54,21 +64,16 @@ def after_orphaned(run: Run, submission: Submission, attempt: Attempt) -> bool:
 def may_start(run: Run, submission: Submission, attempt: Attempt) -> None:
     """End this attempt before it starts when its element was interrupted too often by one cause.
 
-    What its journals cannot explain is asked of Slurm's accounting, once, and only when there is enough of it.
+    Its own journals tell first. Slurm's accounting is asked about the lives that they do not explain, and only when
+    these are enough to pass a limit. No answer is no evidence: then the attempt starts.
     """
     limits = submission.config.retries
-    causes = own_causes(run, submission, attempt)
-    unexplained = attempt.restart - sum(causes.values())
-    if unexplained > min(limits.node_failures, limits.unknown, limits.preemptions):
-        from slurm.accounting import ended_by, read_accounting
-
-        rows = read_accounting([attempt.element_id], timeout_s=10).rows
-        asked = Counter(ended_by(row.state) for row in rows[: attempt.restart])
-        told = asked["node_failure"] + asked["preemption"] + asked["requeue"]
-        causes["node_failure"] += asked["node_failure"]
-        causes["preemption"] += asked["preemption"] + asked["requeue"]
-        causes["unknown"] += max(0, unexplained - told)
     allowed = {"preemption": limits.preemptions, "node_failure": limits.node_failures, "unknown": limits.unknown}
+    lives = _earlier_lives(run, submission, attempt)
+    causes = _causes(lives)
+    unexplained = [n for n in range(attempt.restart) if n not in lives or lives[n].cause is None]
+    if any(causes[cause] + len(unexplained) > limit for cause, limit in allowed.items()):
+        causes += _ask_accounting(submission, attempt, lives, unexplained)
     for cause, limit in allowed.items():
         if causes[cause] > limit:
             journal = Journal(run.phase(submission.stage, submission.phase).journal_path(attempt.name))
@@ -79,16 +84,66 @@ def may_start(run: Run, submission: Submission, attempt: Attempt) -> None:
 
 def own_causes(run: Run, submission: Submission, attempt: Attempt) -> Counter[str]:
     """Count why this element was requeued before, as far as its own journals say."""
+    return _causes(_earlier_lives(run, submission, attempt))
+
+
+@dataclass
+class _Life:
+    """An earlier life of the element, as its journal tells it."""
+
+    started: float | None = None
+    cause: str | None = None
+
+
+def _causes(lives: Mapping[int, _Life]) -> Counter[str]:
+    return Counter(life.cause for life in lives.values() if life.cause is not None)
+
+
+def _earlier_lives(run: Run, submission: Submission, attempt: Attempt) -> dict[int, _Life]:
+    """Read this element's own earlier journals, and no other; by restart count."""
     directory = run.phase(submission.stage, submission.phase)
     mine = re.compile(rf"{re.escape(attempt.job)}_{attempt.index}_(\d+)")
-    causes: Counter[str] = Counter()
-    for name in directory.attempts():
-        match = mine.fullmatch(name)
-        if match and int(match[1]) < attempt.restart:
-            for event in read_events(directory.journal_path(name))[0]:
-                if event["event"] == "requeue":
-                    causes[event["cause"]] += 1
-    return causes
+    numbered = {int(match[1]): name for name in directory.attempts() if (match := mine.fullmatch(name))}
+    lives = {}
+    for restart, name in numbered.items():
+        if restart < attempt.restart:
+            life = _read_life(read_events(directory.journal_path(name))[0], submission.name)
+            if life is not None:
+                lives[restart] = life
+    return lives
+
+
+def _read_life(events: Sequence[dict[str, Any]], submission: str) -> _Life | None:
+    """Return the last life in a journal, None when it was another submission's (a rebuilt cluster repeats job ids)."""
+    life, is_mine = _Life(), True
+    for event in events:
+        if event["event"] == "start":
+            life, is_mine = _Life(started=event.get("time")), event.get("submission", submission) == submission
+        elif event["event"] == "requeue":
+            life.cause = event.get("cause")
+    return life if is_mine else None
+
+
+def _ask_accounting(
+    submission: Submission, attempt: Attempt, lives: Mapping[int, _Life], unexplained: Collection[int]
+) -> Counter[str]:
+    """Count by what Slurm says ended the unexplained lives; nothing when it does not answer."""
+    from slurm.accounting import ended_by, match_lives, read_accounting
+
+    # After a mass preemption hundreds of elements come here in the same second.
+    time.sleep(random.uniform(0, JITTER_S))
+    since = float(submission.record["created"]) - SINCE_SLACK_S
+    answer = read_accounting([attempt.element_id], timeout_s=10, since=since)
+    if answer.error is not None:
+        print(f"{answer.error}; why this element was interrupted earlier stays open", file=sys.stderr)
+        return Counter()
+    ended = [row for row in answer.of(attempt.element_id) if row.end is not None]
+    starts = {restart: lives[restart].started if restart in lives else None for restart in range(attempt.restart)}
+    rows = match_lives(ended, starts, attempt.restart)
+    return Counter(
+        _CAUSE_OF_STATE.get(ended_by(rows[restart].state), "unknown") if restart in rows else "unknown"
+        for restart in unexplained
+    )
 
 
 def _present_restart(element_id: str) -> int | None:

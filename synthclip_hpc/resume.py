@@ -13,9 +13,9 @@ PROG = "python -m synthclip_hpc.resume"
 def resume(argv: list[str]) -> int:
     """Submit the missing shards of every started phase and chain the rest; return the exit code."""
     run, options = parse_launch_options(LaunchOptions, argv, PROG, "Start again what is neither finished nor alive.")
-    from synthclip_hpc.config import get, keys_with_role
-    from synthclip_hpc.launch.chain import bound_links, lay_out, refuse_drift, started_stages
-    from synthclip_hpc.launch.launching import resolve_cluster, start
+    from synthclip_hpc.launch.chain import plan_links, started_stages
+    from synthclip_hpc.launch.environment import use_latest
+    from synthclip_hpc.launch.launching import check_resources, resolve_cluster, start
     from synthclip_hpc.launch.report import dry_run_text, print_started
     from synthclip_hpc.submissions import all_submissions
 
@@ -26,14 +26,14 @@ def resume(argv: list[str]) -> int:
             f"run={run.path}: nothing has started; start with: "
             f"python -m synthclip_hpc.submit stage=captions run={run.path}"
         )
-    if any(get(frozen, key) != get(config, key) for key in keys_with_role("identity")):
-        # Only a changed identity needs the sources again: a resume works without the bank's file.
-        refuse_drift(run, lay_out(config, stages))
+    links = plan_links(run, config, stages)
     cluster = options.cluster
     if cluster == "auto" and (known := all_submissions(run)):
-        cluster = known[-1].cluster
+        cluster = str(known[-1].record["cluster_option"])
+        # The run's own cluster, whatever this shell points to.
+        use_latest(known)
     cluster = resolve_cluster(cluster)
-    links = bound_links(run, stages)
+    check_resources(links, config, cluster)
     if options.dry_run:
         print(dry_run_text(run, links, config, cluster), end="")
         return 0

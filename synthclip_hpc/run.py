@@ -69,6 +69,8 @@ class Run:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._refuse_foreign()
+            if not self.exists():
+                self.path.chmod(0o700)  # an empty folder that was there before is made private as well
             self.submissions_path.mkdir(exist_ok=True)
             identity = {"schema": SCHEMA, "run_id": secrets.token_hex(4)}
             create_file(self.provenance_path, canonical_json(identity | {"created": provenance}))

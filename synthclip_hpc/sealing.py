@@ -13,7 +13,7 @@ from sharding.files import fingerprint
 from sharding.inputs import load_inputs
 from sharding.journal import Journal, read_events
 from sharding.plan import Plan, load_plan
-from sharding.seal import PhaseIncomplete, Seal, write_seal
+from sharding.seal import PhaseIncomplete, Seal, collect_seal, store_seal
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
@@ -33,11 +33,12 @@ def seal_phase(run: Run, stage: str, name: str) -> Seal:
         )
     inputs = load_inputs(directory)
     try:
-        if phase.check_sealed is not None and len(directory.marked_shards()) == plan.num_shards:
-            phase.check_sealed(directory, plan)
-        seal = write_seal(directory, plan, fingerprint(inputs) if inputs is not None else "")
+        seal = collect_seal(directory, plan, fingerprint(inputs) if inputs is not None else "")
     except PhaseIncomplete as incomplete:
         raise _with_errors(run, stage, name, plan, incomplete) from None
+    if phase.check_sealed is not None:
+        phase.check_sealed(directory, plan)
+    store_seal(directory, seal)
     # All elements have ended: what is left of partial files belongs to attempts that were killed.
     shutil.rmtree(directory.path / "partial", ignore_errors=True)
     return seal
@@ -83,8 +84,14 @@ def seal_submission(run: Run, submission: Submission, attempt: str, **facts: Any
 def run_on_slurm(run_path: str, submission_name: str) -> None:
     """Be the seal job; exits 1 when shards are missing, which keeps what follows from starting."""
     from slurm.attempt import from_environment
+    from slurm.signals import StopFlag
     from slurm.submission import clear_stale_result
 
+    if int(os.environ.get("SLURM_PROCID") or 0) > 0:
+        return  # one task seals; a profile that starts more is no reason to hold up what follows
+    # In place of submitit's handlers, which would requeue. Nobody looks at the flag: sealing takes a minute and starts
+    # from the beginning anyway, so going on until the kill is the best use of a notice.
+    StopFlag().install()
     clear_stale_result()
     run = Run(Path(run_path))
     submission = load_submission(run, submission_name)

@@ -27,11 +27,11 @@ def status(argv: list[str]) -> int:
     options = parse_run_options(StatusOptions, argv, "python -m synthclip_hpc.status", "Show the state of a run.")
     run = existing_run(options.run)
     run.load_config()
-    from synthclip_hpc.launch.launching import use_environment
+    from synthclip_hpc.launch.environment import use_latest
     from synthclip_hpc.monitor.watcher import Watcher
     from synthclip_hpc.submissions import all_submissions
 
-    use_environment(all_submissions(run))
+    use_latest(all_submissions(run))
     watcher = Watcher(run)
     snapshot = watcher.look()
     if options.json:

@@ -9,6 +9,7 @@ claim at once one finds the name taken, looks again and sees the other's submiss
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, replace_file
+from sharding.files import canonical_json, create_file, replace_file
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config_files import apply_table
 from synthclip_hpc.errors import UserError
@@ -55,13 +56,23 @@ class Submission:
 
     @property
     def state(self) -> str:
-        """`claimed` (being submitted), `submitted`, `refused`, `cancelled` or `withdrawn`."""
-        return str(self.record["state"])
+        """`claimed` (being submitted), `submitted`, `ended` (seen to be over) or `cancelled`."""
+        return "cancelled" if self.is_cancelled() else str(self.record["state"])
+
+    def is_cancelled(self) -> bool:
+        """Tell whether `cancel` was called; asked of the disk each time, because whoever submits must hear of it."""
+        return (self.path / "cancelled").exists()
 
     @property
     def cluster(self) -> str:
         """`local` or `slurm`."""
         return str(self.record["cluster"])
+
+    @property
+    def environment(self) -> dict[str, str | None]:
+        """What Slurm's tools need in their environment to talk to this submission's cluster (None = unset)."""
+        found: dict[str, str | None] = self.record.get("environment", {})
+        return found
 
     @property
     def plan_hash(self) -> str:
@@ -73,8 +84,9 @@ class Submission:
 
     @property
     def job_names(self) -> list[str]:
-        """Names of the array and of the seal job: how a job is found whose id was never recorded."""
-        return [str(name) for name in self.record.get("job_names", [])]
+        """Names of the array and of the seal job, this submission's alone: a job is found by them whatever its id."""
+        base = self.record.get("job_name")
+        return [f"{base}-{self.number}", f"{base}-{self.number}-seal"] if base else []
 
     @property
     def job_ids(self) -> list[str]:
@@ -99,7 +111,15 @@ def all_submissions(run: Run) -> list[Submission]:
     except FileNotFoundError:
         return []
     numbered = sorted((int(match[1]), name) for name in names if (match := _NAME.fullmatch(name)))
-    return [load_submission(run, name) for _, name in numbered]
+    found = []
+    for _, name in numbered:
+        try:
+            found.append(load_submission(run, name))
+        except UserError:
+            if (run.submissions_path / name).exists():
+                raise
+            # Withdrawn by its own command between the listing and the look.
+    return found
 
 
 def load_submission(run: Run, name: str) -> Submission:
@@ -131,27 +151,40 @@ def claim(run: Run, stage: str, shards: Sequence[int], record: dict[str, Any]) -
     draft = run.submissions_path / f".{name}.{secrets.token_hex(8)}"
     draft.mkdir()
     whole = {"schema": SCHEMA, "created": time.time(), "state": "claimed", **record}
-    (draft / "record.json").write_bytes(canonical_json(whole))
-    (draft / "shards.json").write_bytes(canonical_json({"schema": SCHEMA, "shards": list(shards)}))
+    replace_file(draft / "record.json", canonical_json(whole))
+    replace_file(draft / "shards.json", canonical_json({"schema": SCHEMA, "shards": list(shards)}))
     try:
         # Renaming a directory onto one that is not empty fails: this is the create-if-absent.
         draft.rename(final)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(draft)
-        if not final.exists():
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         return None
     return Submission(final, whole)
 
 
 def update(submission: Submission, **changes: Any) -> Submission:
-    """Replace the record with a changed one."""
-    record = submission.record | changes
+    """Change the record; what others have changed meanwhile stays."""
+    current = json.loads((submission.path / "record.json").read_text(encoding="utf-8"))
+    record = current | changes
     replace_file(submission.path / "record.json", canonical_json(record))
     return Submission(submission.path, record)
 
 
+def mark_cancelled(submission: Submission) -> None:
+    """Leave word that the submission is cancelled; whoever is still submitting it takes back what it has started."""
+    create_file(submission.path / "cancelled", b"")
+
+
+def unmark_cancelled(submission: Submission) -> None:
+    """Take back the word that a submission is cancelled: its jobs could not be."""
+    (submission.path / "cancelled").unlink(missing_ok=True)
+
+
 def withdraw(submission: Submission) -> None:
-    """Remove a claim that nothing was started for."""
+    """Remove a claim that nothing was started for: out of sight by one rename, so that nobody meets half of it."""
+    hidden = submission.path.with_name(f".{submission.name}.{secrets.token_hex(8)}")
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(submission.path)
+        submission.path.rename(hidden)
+        shutil.rmtree(hidden)

@@ -18,8 +18,8 @@ def submit(argv: list[str]) -> int:
     """Parse, plan, start; return the exit code."""
     run, options = parse_launch_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
     from synthclip_hpc import provenance
-    from synthclip_hpc.launch.chain import bind, lay_out, refuse_drift, started_stages, with_upstream
-    from synthclip_hpc.launch.launching import resolve_cluster, start
+    from synthclip_hpc.launch.chain import bind, plan_links, started_stages, with_upstream
+    from synthclip_hpc.launch.launching import check_resources, resolve_cluster, start
     from synthclip_hpc.launch.report import dry_run_text, print_started
     from synthclip_hpc.pipeline import STAGES, parse_stages
 
@@ -27,9 +27,8 @@ def submit(argv: list[str]) -> int:
     config = config_of(options)
     stages = with_upstream(run, parse_stages(options.stage), options.upstream)
     affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
-    links = lay_out(config, affected)
-    refuse_drift(run, links)
-    links = [link for link in links if link.phase.stage in stages]
+    links = [link for link in plan_links(run, config, affected) if link.phase.stage in stages]
+    check_resources(links, config, cluster)
     if options.dry_run:
         print(dry_run_text(run, links, config, cluster), end="")
         return 0

@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.deal import deal
+from sharding.directory import PhaseDirectory
+from sharding.drift import differences, explain
+from sharding.files import canonical_json, is_gone
 from sharding.inputs import bind_inputs
 from sharding.journal import Journal
-from sharding.marker import MarkerError, done_marker
+from sharding.marker import MarkerError, Promise, done_marker, is_done
 from sharding.plan import Plan, load_plan
-from sharding.publication import adopt_output
+from sharding.publication import Inspect, adopt_output
 from sharding.seal import load_seal
 from slurm.attempt import Attempt, from_environment
 from slurm.signals import StopFlag, Stopped
 from synthclip_hpc import provenance
+from synthclip_hpc.config import flatten
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
@@ -52,19 +58,37 @@ class Bench:
     inputs_hash: str
     stop: StopFlag | None = None
     started: float = field(default_factory=time.monotonic)
+    submission: str | None = None
+    """Its name; None when the command that submits does the work itself."""
+
+    @property
+    def directory(self) -> PhaseDirectory:
+        return self.run.phase(self.phase.stage, self.phase.name)
+
+    @property
+    def inspect(self) -> Inspect:
+        return partial(self.phase.inspect, self.run)
+
+    @property
+    def promise(self) -> Promise:
+        return self.phase.promise(self.config)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {**provenance.of_process(), "submission": self.submission, "attempt": self.attempt}
 
     def task(self, shard: int) -> ShardTask:
         """Return the task of one shard."""
         return ShardTask(
-            directory=self.run.phase(self.phase.stage, self.phase.name),
+            directory=self.directory,
             plan=self.plan,
             shard=self.plan.shard(shard),
             attempt=self.attempt,
             inputs_hash=self.inputs_hash,
-            promise=self.phase.promise,
-            inspect=self.phase.inspect,
+            promise=self.promise,
+            inspect=self.inspect,
             journal=self.journal,
-            provenance=provenance.of_process(),
+            provenance=self.provenance,
             stop=self.stop,
             attempt_started=self.started,
         )
@@ -104,6 +128,9 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
             except Stopped:
                 raise
             except Exception as error:
+                if _is_superseded(bench, shard, error):
+                    bench.journal.event("shard_taken", shard=shard)
+                    continue
                 bench.journal.event("shard_failed", shard=shard, **describe(error))
                 traceback.print_exc()
                 failed.append(shard)
@@ -116,25 +143,29 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
 
 def _finished(bench: Bench, shard: int) -> bool:
     """Tell whether a shard is done; an output that lacks its marker is verified and gets it."""
-    directory = bench.run.phase(bench.phase.stage, bench.phase.name)
     try:
-        done_marker(directory, bench.plan, shard)
+        done_marker(bench.directory, bench.plan, shard)
         return True
     except MarkerError:
         task = bench.task(shard)
     marker = adopt_output(
-        directory,
+        bench.directory,
         bench.plan,
         shard,
-        bench.phase.inspect,
+        bench.inspect,
         inputs_hash=bench.inputs_hash,
-        promise=bench.phase.promise,
-        provenance={**provenance.of_process(), "attempt": bench.attempt, "adopted": True, "finished": time.time()},
+        promise=bench.promise,
+        provenance={**bench.provenance, "adopted": True, "finished": time.time()},
     )
     if marker is None:
         return False
     task.shard_done(marker.counts, marker.size_bytes, new=0)
     return True
+
+
+def _is_superseded(bench: Bench, shard: int, error: Exception) -> bool:
+    """Tell whether an attempt failed only because the shard's winner cleared its files away under it."""
+    return isinstance(error, OSError) and is_gone(error) and is_done(bench.directory, bench.plan, shard)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -153,7 +184,9 @@ def is_hopeless(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _HOPELESS)
 
 
-def run_attempt(run: Run, submission: Submission, attempt: Attempt, element: int, stop: StopFlag) -> str:
+def run_attempt(
+    run: Run, submission: Submission, attempt: Attempt, element: int, stop: StopFlag, num_tasks: int = 1
+) -> str:
     """Work through one element's share; return how it ended, as the journal's `end` event says it.
 
     `completed`, `failed` (shards with errors of our own), `error` (the attempt itself), `notice` (advance notice of a
@@ -172,14 +205,27 @@ def run_attempt(run: Run, submission: Submission, attempt: Attempt, element: int
         node=attempt.node,
         pid=os.getpid(),
     )
-    reason, detail = _guarded(lambda: _element(run, submission, attempt, element, journal, stop))
+    reason, detail = _how_it_ended(lambda: _element(run, submission, attempt, element, journal, stop, num_tasks))
     journal.event("end", reason=reason, **detail)
     journal.close()
     return reason
 
 
-def _element(run: Run, submission: Submission, attempt: Attempt, element: int, journal: Journal, stop: StopFlag) -> str:
+def _element(
+    run: Run,
+    submission: Submission,
+    attempt: Attempt,
+    element: int,
+    journal: Journal,
+    stop: StopFlag,
+    num_tasks: int,
+) -> str:
     phase = find_phase(submission.stage, submission.phase)
+    if num_tasks > 1 and phase.kind != "gang":
+        raise UserError(
+            f"Slurm started {num_tasks} tasks: a {phase.kind} phase runs one task an element; "
+            f"set slurm.nodes and slurm.tasks_per_node to 1, and run: resume run={run.path}"
+        )
     directory = run.phase(submission.stage, submission.phase)
     plan = load_plan(directory)
     if plan is None or plan.hash != submission.plan_hash:
@@ -187,12 +233,35 @@ def _element(run: Run, submission: Submission, attempt: Attempt, element: int, j
         raise UserError(
             f"{directory.plan_path}: submission {submission.name} is of plan {submission.plan_hash}, found: {found}"
         )
+    config = submission.config
+    _check_config(run, submission, config, plan)
     shards = deal(submission.shards(), submission.num_elements, element)
-    bench = Bench(run, phase, plan, submission.config, attempt.name, journal, bound_inputs(run, phase), stop)
-    return "failed" if work(bench, shards, submission.config.retries.errors) else "completed"
+    bench = Bench(
+        run=run,
+        phase=phase,
+        plan=plan,
+        config=config,
+        attempt=attempt.name,
+        journal=journal,
+        inputs_hash=bound_inputs(run, phase),
+        stop=stop,
+        submission=submission.name,
+    )
+    return "failed" if work(bench, shards, config.retries.errors) else "completed"
 
 
-def _guarded(element: Callable[[], str]) -> tuple[str, dict[str, Any]]:
+def _check_config(run: Run, submission: Submission, config: RunConfig, plan: Plan) -> None:
+    """Raise UserError when the plan names a key of the configuration with another value: the bytes would not be its."""
+    asked = {key: value for key, value, _ in flatten(config) if key in plan.identity}
+    planned = {key: plan.identity[key] for key in asked}
+    if found := differences(planned, json.loads(canonical_json(asked))):
+        raise UserError(
+            f"submission {submission.name} was recorded with another configuration than its plan's:\n{explain(found)}\n"
+            f"Submit the open shards anew: resume run={run.path}"
+        )
+
+
+def _how_it_ended(element: Callable[[], str]) -> tuple[str, dict[str, Any]]:
     try:
         return element(), {}
     except Stopped as stopped:
@@ -224,15 +293,19 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
 
     stop = StopFlag()
     stop.install()
-    clear_stale_result()
     started = time.time()
     run = Run(Path(run_path))
     submission = load_submission(run, submission_name)
+    num_tasks, rank = int(os.environ.get("SLURM_NTASKS") or 1), int(os.environ.get("SLURM_PROCID") or 0)
+    if num_tasks > 1 and rank > 0 and find_phase(submission.stage, submission.phase).kind != "gang":
+        # All tasks of an element share one attempt's name: the first one refuses, and alone writes to its journal.
+        sys.exit(1)
+    clear_stale_result()
     attempt = from_environment(os.environ)
     if attempt is None:
         raise UserError("run_on_slurm was started outside a Slurm job")
     may_start(run, submission, attempt)
-    reason = run_attempt(run, submission, attempt, element, stop)
+    reason = run_attempt(run, submission, attempt, element, stop, num_tasks)
     if reason == "completed":
         return
     requeued = reason == "notice" and after_notice(run, submission, attempt, started)

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from sharding.files import fingerprint
 from sharding.ids import derive, item_id
+from synthclip_hpc.config import BUILT_IN_BANKS
 from synthclip_hpc.errors import UserError, nearest
 
-BUILT_IN = ("emoji",)
 MAX_CONCEPT_CHARACTERS = 256
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WHITE_SPACE = re.compile(r"\s+")
@@ -106,7 +106,7 @@ def _distinct(entries: Iterable[str]) -> tuple[list[str], Counter[str], int]:
 
 
 def _entries(name: str) -> Iterator[str]:
-    if name in BUILT_IN:
+    if name in BUILT_IN_BANKS:
         text = (resources.files("synthclip_hpc") / "captioning" / "banks" / f"{name}.tsv").read_text(encoding="utf-8")
         return _tsv_entries(text)
     path = Path(name).expanduser()
@@ -134,10 +134,10 @@ def _read_text(path: Path, name: str) -> str:
             with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd") as stream:
                 data = stream.read()
     except FileNotFoundError as error:
-        known = "" if "/" in name or "." in name else nearest(name, BUILT_IN)
+        known = "" if "/" in name or "." in name else nearest(name, BUILT_IN_BANKS)
         raise UserError(
             f"concepts.bank={name}: no such file{known}. "
-            f"Valid: {', '.join(BUILT_IN)}, or the path of a .txt, .json or .tsv (.gz, .zst)"
+            f"Valid: {', '.join(BUILT_IN_BANKS)}, or the path of a .txt, .json or .tsv (.gz, .zst)"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"concepts.bank={name}: cannot be read: {error.args[-1] if error.args else error}") from error

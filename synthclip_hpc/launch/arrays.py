@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from slurm.profiles import Profile, ProfileError, Resources, load_profile
+from slurm.profiles import Profile, Resources, load_profile
 from slurm.submission import JobRequest, SubmissionRefused, render_script, submit_array, submit_job
 from synthclip_hpc.config import RunConfig, SlurmConfig
 from synthclip_hpc.config_files import to_table
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link
+from synthclip_hpc.launch.environment import present
 from synthclip_hpc.pipeline import STAGES
 from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
@@ -21,11 +22,12 @@ from synthclip_hpc.submissions import Submission, claim, update, withdraw
 
 @dataclass(frozen=True)
 class Target:
-    """A cluster: its profile, what the command line overrides, and the environment its tools need."""
+    """A cluster: its name, its profile, what the command line overrides, and the environment its tools need."""
 
+    cluster: str
     profile: Profile
     overrides: dict[str, Any]
-    environment: dict[str, str]
+    environment: dict[str, str | None]
 
     def resources(self, stage: str) -> Resources:
         """Return what a stage's jobs ask for."""
@@ -46,7 +48,6 @@ def find_target(config: RunConfig, cluster: str) -> Target:
 
     `onemachine` uses the running one-machine cluster; when there is none the message names the command that starts it.
     """
-    environment: dict[str, str] = {}
     name = config.slurm.profile
     if cluster == "onemachine":
         from slurm.onemachine import find
@@ -56,14 +57,12 @@ def find_target(config: RunConfig, cluster: str) -> Target:
             raise UserError(
                 "cluster=onemachine: no one-machine Slurm is running; start it: python -m slurm.onemachine up"
             )
-        environment = lab.environment()
-        os.environ.update(environment)
+        os.environ.update(lab.environment())
         name = name or "onemachine"
-    elif os.environ.get("SLURM_CONF"):
-        environment = {"SLURM_CONF": os.environ["SLURM_CONF"]}
     given = {item.name: getattr(config.slurm, item.name) for item in fields(SlurmConfig) if item.name != "profile"}
     overrides = {key: value for key, value in given.items() if value is not None}
-    return Target(load_profile(name, stages=(*STAGES, "seal")) if name else Profile("none"), overrides, environment)
+    profile = load_profile(name, stages=(*STAGES, "seal")) if name else Profile("none")
+    return Target(cluster, profile, overrides, present())
 
 
 def num_elements(target: Target, stage: str, num_missing: int) -> int:
@@ -71,16 +70,16 @@ def num_elements(target: Target, stage: str, num_missing: int) -> int:
     return max(1, min(num_missing, target.resources(stage).elements))
 
 
-def array_request(run: Run, link: Link, target: Target, name: str, dependency: str | None) -> JobRequest:
-    """Return the request of a phase's array; `name` is the submission's folder."""
-    log = run.logs(link.phase.stage) / f"{name}_%A_%a.log"
+def array_request(run: Run, link: Link, target: Target, submission: str, dependency: str | None) -> JobRequest:
+    """Return the request of a phase's array; `submission` is its folder's name, `NUMBER-…` before there is one."""
+    stage = link.phase.stage
+    base = run.job_name(stage, link.phase.name) if run.exists() else f"synthclip-NEW-{stage}-{link.phase.name}"
+    number = submission.split("-")[0]
     return JobRequest(
-        name=run.job_name(link.phase.stage, link.phase.name)
-        if run.exists()
-        else f"synthclip-NEW-{link.phase.stage}-{link.phase.name}",
-        folder=run.submissions_path / name,
-        log=str(log),
-        resources=target.resources(link.phase.stage),
+        name=f"{base}-{int(number) if number.isdigit() else number}",
+        folder=run.submissions_path / submission,
+        log=str(run.logs(stage) / f"{submission}_%A_%a.log"),
+        resources=target.resources(stage),
         dependency=dependency,
     )
 
@@ -91,7 +90,7 @@ def script_of(run: Run, link: Link, target: Target, num_missing: int) -> str:
     return render_script(request, num_elements(target, link.phase.stage, num_missing))
 
 
-def submit_link(
+def claim_link(
     run: Run,
     link: Link,
     missing: Sequence[int],
@@ -99,77 +98,88 @@ def submit_link(
     target: Target,
     after: str | None,
     provenance: dict[str, Any],
-    is_first: Any,
 ) -> Submission | None:
-    """Claim and submit a phase: its array(s), then the seal job behind them. None when another command was faster.
-
-    `after` is the seal job that must succeed first. `is_first(submission)` tells, after the claim, whether no other
-    submission covers the phase. Raises SubmissionRefused with sbatch's words; nothing is left behind then.
-    """
-    from synthclip_hpc import sealing, worker
-
+    """Claim a submission for the missing shards of a phase; None when another command was faster."""
     phase = link.phase
-    elements = num_elements(target, phase.stage, len(missing))
     resources = target.resources(phase.stage)
-    names = [run.job_name(phase.stage, phase.name), run.job_name(phase.stage, f"{phase.name}-seal")]
-    claimed = claim(
-        run,
-        phase.stage,
-        missing,
-        {
-            "cluster": "slurm",
-            "stage": phase.stage,
-            "phase": phase.name,
-            "plan_hash": link.plan.hash,
-            "num_shards": len(missing),
-            "num_elements": elements,
-            "config": to_table(config),
-            "claimer": identify(os.getpid()),
-            "job_names": names,
-            "time_min": resources.time_min,
-            "signal_lead_s": resources.effective_signal_lead_s,
-            "environment": target.environment,
-            "after": after,
-            "provenance": provenance,
-        },
-    )
-    if claimed is None:
-        return None
-    if not is_first(claimed):
-        withdraw(claimed)
-        return None
-    arguments = [(str(run.path), claimed.name, index) for index in range(elements)]
+    record = {
+        "cluster": "slurm",
+        "cluster_option": target.cluster,
+        "stage": phase.stage,
+        "phase": phase.name,
+        "plan_hash": link.plan.hash,
+        "num_shards": len(missing),
+        "num_elements": num_elements(target, phase.stage, len(missing)),
+        "config": to_table(config),
+        "claimer": identify(os.getpid()),
+        "job_name": run.job_name(phase.stage, phase.name),
+        "time_min": resources.time_min,
+        "signal_lead_s": resources.effective_signal_lead_s,
+        "environment": target.environment,
+        "after": after,
+        "provenance": provenance,
+    }
+    return claim(run, phase.stage, missing, record)
+
+
+def submit_claimed(run: Run, link: Link, claimed: Submission, target: Target) -> Submission:
+    """Submit the array(s) of a claimed submission, and the seal job behind them.
+
+    Raises SubmissionRefused with sbatch's words, or UserError when `cancel` came in between; what was submitted is then
+    taken back, and the claim withdrawn, unless jobs may be left: then it stays, for `resume` and `cancel` to find them.
+    """
+    from synthclip_hpc import worker
+
+    after = claimed.record["after"]
+    arguments = [(str(run.path), claimed.name, index) for index in range(claimed.num_elements)]
     arrays: list[str] = []
     try:
-        run.logs(phase.stage).mkdir(parents=True, exist_ok=True)
+        run.logs(link.phase.stage).mkdir(parents=True, exist_ok=True)
         request = array_request(run, link, target, claimed.name, f"afterok:{after}" if after else None)
         arrays = submit_array(request, worker.run_on_slurm, arguments)
-        claimed = update(claimed, array_jobs=arrays)
-        seal = replace(
-            request,
-            name=names[1],
-            log=str(run.logs(phase.stage) / f"{claimed.name}_seal_%j.log"),
-            resources=target.seal_resources(),
-            dependency="afterany:" + ":".join(arrays),
-        )
-        seal_job = submit_job(seal, sealing.run_on_slurm, (str(run.path), claimed.name))
-    except (SubmissionRefused, ProfileError, OSError) as error:
-        left_running = _take_back(arrays) if arrays else getattr(error, "left_running", ())
-        if left_running:
-            # Their elements may start at any moment and look for the submission: it stays, and counts as alive.
-            update(claimed, state="submitted", array_jobs=list(left_running))
-            raise SubmissionRefused(getattr(error, "words", str(error)), left_running) from error
-        withdraw(claimed)
+        claimed = update(claimed, array_jobs=arrays, log=request.log)
+        return submit_seal(run, link, claimed, target)
+    except BaseException as error:
+        # Ctrl-C as well: an array without its seal job would end, and nothing would follow.
+        if not _take_back(claimed, error, arrays):
+            withdraw(claimed)
         raise
-    return update(claimed, state="submitted", seal_jobs=[seal_job], log=request.log)
 
 
-def _take_back(arrays: list[str]) -> tuple[str, ...]:
-    """Cancel the arrays of a submission that cannot be finished; return those that could not be cancelled."""
+def submit_seal(run: Run, link: Link, submission: Submission, target: Target) -> Submission:
+    """Submit the seal job of a submission whose arrays are in the queue, and record it."""
+    from synthclip_hpc import sealing
+
+    _refuse_cancelled(submission)
+    request = array_request(run, link, target, submission.name, None)
+    seal = replace(
+        request,
+        name=submission.job_names[1],
+        log=str(run.logs(link.phase.stage) / f"{submission.name}_seal_%j.log"),
+        resources=target.seal_resources(),
+        dependency="afterany:" + ":".join(submission.record["array_jobs"]),
+    )
+    job = submit_job(seal, sealing.run_on_slurm, (str(run.path), submission.name))
+    submission = update(submission, state="submitted", seal_jobs=[job])
+    _refuse_cancelled(submission)
+    return submission
+
+
+def _refuse_cancelled(submission: Submission) -> None:
+    if submission.is_cancelled():
+        raise UserError(f"submission {submission.name} was cancelled while it was being submitted")
+
+
+def _take_back(claimed: Submission, error: BaseException, arrays: Sequence[str]) -> bool:
+    """Cancel whatever sbatch took; tell whether the claim must stay because jobs may be left."""
     from slurm.attempt import CancelRefused, cancel
 
-    try:
-        cancel(arrays)
-    except CancelRefused:
-        return tuple(arrays)
-    return ()
+    # An sbatch that got no answer may still be heard later; its job would look for this submission.
+    uncertain = isinstance(error, SubmissionRefused) and (error.uncertain or bool(error.left_running))
+    # A clear no to the first array: nothing is there, and where there is no sbatch there is no scancel either.
+    if arrays or uncertain or not isinstance(error, SubmissionRefused):
+        try:
+            cancel(names=claimed.job_names)
+        except CancelRefused:
+            return True
+    return uncertain or claimed.is_cancelled()

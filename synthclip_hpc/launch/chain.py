@@ -11,7 +11,7 @@ from sharding.directory import PhaseDirectory
 from sharding.marker import is_done
 from sharding.plan import Plan, PlanDrift, bind_plan, load_plan
 from sharding.seal import load_seal
-from synthclip_hpc.config import RunConfig
+from synthclip_hpc.config import RunConfig, get, keys_with_role
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import BUILT, STAGES, phases_of, upstream_of
 from synthclip_hpc.run import Run
@@ -62,6 +62,26 @@ def refuse_drift(run: Run, links: Sequence[Link]) -> None:
         planned = load_plan(link.directory(run))
         if planned is not None and planned.hash != link.plan.hash:
             raise PlanDrift(planned, link.plan, f"run={run.path}: {link.phase.key}")
+
+
+def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]:
+    """Lay out the stages and make sure that none has started with another plan.
+
+    What has started under the same configuration goes on under the plan it is bound to when its sources (a bank that
+    was moved since) cannot be read any more. Raises PlanDrift, or UserError for bad values and unreadable sources.
+    """
+    try:
+        links = lay_out(config, stages)
+    except UserError:
+        frozen = run.load_config() if run.exists() else None
+        keys = keys_with_role("identity")
+        if frozen is None or any(get(frozen, key) != get(config, key) for key in keys):
+            raise
+        if not all(is_started(run, stage) for stage in stages):
+            raise
+        return bound_links(run, stages)
+    refuse_drift(run, links)
+    return links
 
 
 def bind(run: Run, links: Sequence[Link]) -> None:

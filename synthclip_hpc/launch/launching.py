@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,9 +13,10 @@ from synthclip_hpc import provenance
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.launch.chain import Link, is_sealed, missing_shards
-from synthclip_hpc.launch.liveness import living
+from synthclip_hpc.launch.liveness import is_being_submitted, living, open_submissions
 from synthclip_hpc.run import Run
-from synthclip_hpc.submissions import Submission, all_submissions, withdraw
+from synthclip_hpc.stages.phase import check_tasks
+from synthclip_hpc.submissions import Submission, all_submissions, update, withdraw
 
 if TYPE_CHECKING:
     from synthclip_hpc.launch.arrays import Target
@@ -33,6 +33,21 @@ def resolve_cluster(cluster: str) -> str:
     return cluster
 
 
+def check_resources(links: Sequence[Link], config: RunConfig, cluster: str) -> None:
+    """Refuse what the cluster would be asked for in vain, before anything is written.
+
+    Raises UserError or ProfileError.
+    """
+    if cluster == "local":
+        return
+    from synthclip_hpc.launch.arrays import find_target
+
+    target = find_target(config, cluster)
+    for link in links:
+        if not link.phase.inline:
+            check_tasks(link.phase.kind, target.resources(link.phase.stage))
+
+
 @dataclass
 class Started:
     """What a command did about each phase."""
@@ -47,132 +62,170 @@ def start(run: Run, links: Sequence[Link], config: RunConfig, cluster: str, *, a
     Twice in a row it submits nothing the second time. Raises SubmissionRefused, or UserError when the queue cannot be
     asked; phases submitted before that stay submitted and are found by the next call.
     """
-    started = Started()
-    target = None
-    if cluster != "local":
-        from synthclip_hpc.launch.arrays import find_target
+    return _Starter(run, links, config, cluster, assume_ended).start()
 
-        target = find_target(config, cluster)
-    known = all_submissions(run)
-    use_environment(known)
-    alive = living(known, assume_ended=assume_ended)
-    facts = provenance.of_submission(sys.argv)
-    after: str | None = None
-    waits = False
-    local: list[Submission] = []
-    for link in links:
+
+class _Starter:
+    """One command's way along the chain: what it has found and started so far."""
+
+    def __init__(self, run: Run, links: Sequence[Link], config: RunConfig, cluster: str, assume_ended: bool) -> None:
+        self.run, self.links, self.config, self.assume_ended = run, links, config, assume_ended
+        self.cluster = cluster
+        self.target: Target | None = None
+        self.started = Started()
+        self.local: list[Submission] = []
+        self.after: str | None = None
+        """The seal job, or local submission, that the next phase waits for."""
+        self.waits = False
+        """Whether anything before the next phase is still to be done."""
+
+    def start(self) -> Started:
+        open_links = [link for link in self.links if not is_sealed(self.run, link)]
+        if not open_links:
+            self.alive: list[Submission] = []
+        else:
+            self._look_around(open_links)
+        try:
+            for link in self.links:
+                if not self._take(link):
+                    break
+        finally:
+            # Whatever goes wrong with a later phase: what was claimed before it gets its supervisor.
+            if self.local:
+                from synthclip_hpc.launch.local import start_supervisor
+
+                start_supervisor(self.run, self.local)
+        return self.started
+
+    def _look_around(self, open_links: Sequence[Link]) -> None:
+        """Find what is alive; what is seen to be over is marked, so that nobody asks about it again."""
+        if self.cluster != "local":
+            from synthclip_hpc.launch.arrays import find_target
+
+            self.target = find_target(self.config, self.cluster)
+        wanted = {key for link in open_links for key in (link.phase.key, *("/".join(up) for up in link.phase.upstream))}
+        known = [one for one in all_submissions(self.run) if f"{one.stage}/{one.phase}" in wanted]
+        self.alive = living(known, assume_ended=self.assume_ended)
+        names = {one.name for one in self.alive}
+        for one in open_submissions(known):
+            if one.name not in names and not self.assume_ended:
+                update(one, state="ended")
+
+    def _take(self, link: Link) -> bool:
+        """Do what one phase needs; False when the chain cannot go on behind it now."""
         key = link.phase.key
-        if is_sealed(run, link):
-            started.lines.append(f"{key}: done ({link.plan.num_shards} shards sealed)")
-            continue
-        after = after or _wait_for_upstream(run, link, links, alive)
+        if is_sealed(self.run, link):
+            self.started.lines.append(f"{key}: done ({link.plan.num_shards} shards sealed)")
+            return True
+        self.after = self.after or self._wait_for_upstream(link)
         if link.phase.inline:
             from synthclip_hpc.launch.inline import do_inline
 
-            do_inline(run, link, config)
-            started.lines.append(f"{key}: done now ({link.plan.num_items} items)")
-            continue
-        running = [one for one in alive if (one.stage, one.phase) == (link.phase.stage, link.phase.name)]
+            do_inline(self.run, link, self.config)
+            self.started.lines.append(f"{key}: done now ({link.plan.num_items} items)")
+            return True
+        running = [one for one in self.alive if (one.stage, one.phase) == (link.phase.stage, link.phase.name)]
         if running:
-            started.lines.append(f"{key}: already submitted as {running[-1].name}{_ids(running[-1])}")
-            after, waits = last_job(running[-1]), True
-            continue
-        missing = missing_shards(run, link)
-        if not missing and not waits:
+            return self._join(link, running[-1])
+        missing = missing_shards(self.run, link)
+        if not missing and not self.waits:
             from synthclip_hpc.sealing import seal_phase
 
-            seal_phase(run, link.phase.stage, link.phase.name)
-            started.lines.append(f"{key}: all {link.plan.num_shards} shards were there; sealed now")
-            continue
-        submission = _submit(run, link, missing, config, target, after, facts, assume_ended)
+            seal_phase(self.run, link.phase.stage, link.phase.name)
+            self.started.lines.append(f"{key}: all {link.plan.num_shards} shards were there; sealed now")
+            return True
+        submission = self._submit(link, missing)
         if submission is None:
-            started.lines.append(f"{key}: being submitted by another command")
-            break
-        started.submissions.append(submission)
+            self.started.lines.append(f"{key}: being submitted by another command")
+            return False
+        self.started.submissions.append(submission)
         covered = f"{len(missing)} of {link.plan.num_shards} shards"
-        started.lines.append(
+        self.started.lines.append(
             f"{key}: {covered} in {submission.num_elements} elements, submission {submission.name}{_ids(submission)}"
         )
-        waits = True
-        after = last_job(submission)
-        if target is None:
-            local.append(submission)
-    if local:
-        from synthclip_hpc.launch.local import start_supervisor
+        self.after, self.waits = last_job(submission), True
+        return True
 
-        renewed = {one.name: one for one in start_supervisor(run, local)}
-        started.submissions = [renewed.get(one.name, one) for one in started.submissions]
-    return started
+    def _join(self, link: Link, submission: Submission) -> bool:
+        """Take note of a submission that is alive; one whose command died before its seal job gets that job now."""
+        key = link.phase.key
+        if submission.cluster == "slurm" and not submission.record.get("seal_jobs"):
+            if is_being_submitted(submission) or not submission.record.get("array_jobs"):
+                self.started.lines.append(
+                    f"{key}: {submission.name} is being submitted by another command, or was left half-way; "
+                    "run resume again when its jobs have ended"
+                )
+                return False
+            if self.target is not None:
+                from synthclip_hpc.launch.arrays import submit_seal
+                from synthclip_hpc.launch.environment import environment_of
 
+                with environment_of(submission.environment):
+                    submission = submit_seal(self.run, link, submission, self.target)
+        self.started.lines.append(f"{key}: already submitted as {submission.name}{_ids(submission)}")
+        self.after, self.waits = last_job(submission), True
+        return True
 
-def _wait_for_upstream(run: Run, link: Link, links: Sequence[Link], alive: Sequence[Submission]) -> str | None:
-    """Return the seal job or submission to wait for when a phase upstream, not of this command, is still at work.
+    def _wait_for_upstream(self, link: Link) -> str | None:
+        """Return the seal job or submission to wait for when a phase upstream, not of this command, is still at work.
 
-    Raises UserError when such a phase is neither sealed nor alive: nothing would ever release this one.
-    """
-    keys = {other.phase.key for other in links}
-    for stage, name in link.phase.upstream:
-        if f"{stage}/{name}" in keys or load_seal(run.phase(stage, name)) is not None:
-            continue
-        at_work = [one for one in alive if (one.stage, one.phase) == (stage, name)]
-        if not at_work:
+        Raises UserError when such a phase is neither sealed nor alive: nothing would ever release this one.
+        """
+        keys = {other.phase.key for other in self.links}
+        for stage, name in link.phase.upstream:
+            if f"{stage}/{name}" in keys or load_seal(self.run.phase(stage, name)) is not None:
+                continue
+            at_work = [one for one in self.alive if (one.stage, one.phase) == (stage, name)]
+            if not at_work:
+                raise UserError(
+                    f"{link.phase.key} builds on {stage}/{name}, which is neither finished nor at work; "
+                    f"run: python -m synthclip_hpc.resume run={self.run.path}"
+                )
+            return last_job(at_work[-1])
+        return None
+
+    def _submit(self, link: Link, missing: Sequence[int]) -> Submission | None:
+        after = self.after
+        if after is not None and after.isdigit() != (self.target is not None):
             raise UserError(
-                f"{link.phase.key} builds on {stage}/{name}, which is neither finished nor at work; "
-                f"run: python -m synthclip_hpc.resume run={run.path}"
+                f"{link.phase.key} would wait for {after}, which is at work on another cluster; "
+                "submit this stage when it has finished"
             )
-        return last_job(at_work[-1])
-    return None
+        facts = provenance.of_submission(sys.argv)
+        if self.target is None:
+            from synthclip_hpc.launch import local
+
+            claimed = local.claim_link(self.run, link, missing, self.config, after, facts)
+        else:
+            from synthclip_hpc.launch import arrays
+
+            claimed = arrays.claim_link(self.run, link, missing, self.config, self.target, after, facts)
+        if claimed is None:
+            return None
+        try:
+            first = self._is_first(claimed)
+        except BaseException:
+            withdraw(claimed)
+            raise
+        if not first:
+            withdraw(claimed)
+            return None
+        if self.target is None:
+            self.local.append(claimed)
+            return claimed
+        return arrays.submit_claimed(self.run, link, claimed, self.target)
+
+    def _is_first(self, mine: Submission) -> bool:
+        """Tell, after a claim, whether no earlier submission of the phase is alive: of two at once the lower stays."""
+        same = [one for one in all_submissions(self.run) if (one.stage, one.phase) == (mine.stage, mine.phase)]
+        earlier = [one for one in same if one.number < mine.number]
+        return not living(earlier, assume_ended=self.assume_ended)
 
 
 def last_job(submission: Submission) -> str:
     """Return what a later phase waits for: the seal job on Slurm, the submission itself under a local supervisor."""
     jobs = submission.record.get("seal_jobs")
     return str(jobs[-1]) if jobs else submission.name
-
-
-def _submit(
-    run: Run,
-    link: Link,
-    missing: Sequence[int],
-    config: RunConfig,
-    target: Target | None,
-    after: str | None,
-    facts: dict[str, object],
-    assume_ended: bool,
-) -> Submission | None:
-    def is_first(mine: Submission) -> bool:
-        return first_of_phase(run, mine, assume_ended)
-
-    if after is not None and after.isdigit() != (target is not None):
-        raise UserError(
-            f"{link.phase.key} would wait for {after}, which is at work on another cluster; "
-            "submit this stage when it has finished"
-        )
-    if target is not None:
-        from synthclip_hpc.launch.arrays import submit_link
-
-        return submit_link(run, link, missing, config, target, after, facts, is_first)
-    from synthclip_hpc.launch.local import claim_link
-
-    claimed = claim_link(run, link, missing, config, after, facts)
-    if claimed is not None and not is_first(claimed):
-        withdraw(claimed)
-        return None
-    return claimed
-
-
-def first_of_phase(run: Run, mine: Submission, assume_ended: bool) -> bool:
-    """Tell, after a claim, whether no earlier submission of the phase is alive: of two at once the lower stays."""
-    same = [one for one in all_submissions(run) if (one.stage, one.phase) == (mine.stage, mine.phase)]
-    earlier = [one for one in same if one.number < mine.number]
-    return not living(earlier, assume_ended=assume_ended)
-
-
-def use_environment(submissions: Sequence[Submission]) -> None:
-    """Point Slurm's tools at the cluster of the latest submission, unless the user's environment does so already."""
-    for submission in reversed(submissions):
-        for key, value in submission.record.get("environment", {}).items():
-            os.environ.setdefault(key, value)
 
 
 def _ids(submission: Submission) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from slurm.queue import QueueSnapshot, read_queue
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.launch.environment import by_cluster, environment_of
 from synthclip_hpc.processes import is_alive, is_elsewhere
 from synthclip_hpc.submissions import Submission
 
 _CLAIM_LASTS_S = 600
 """A claim made on another host, without a job in the queue, counts as abandoned after this time."""
-_OVER = {"refused", "withdrawn", "ended", "cancelled"}
+_OVER = {"ended", "cancelled"}
+_NOTHING = QueueSnapshot((), 0.0, None)
 
 
 def open_submissions(submissions: Sequence[Submission]) -> list[Submission]:
@@ -26,24 +28,30 @@ def queue_names(submissions: Sequence[Submission]) -> list[str]:
 
 
 def living(submissions: Sequence[Submission], *, assume_ended: bool = False) -> list[Submission]:
-    """Return the submissions that are alive, with one call of squeue at most.
+    """Return the submissions that are alive, with one call of squeue for each cluster at most.
 
     Raises UserError when squeue cannot tell, unless `assume_ended`: a wrong guess costs time, never a result.
     """
     candidates = open_submissions(submissions)
-    names = queue_names(candidates)
-    queue = read_queue(names) if names and not assume_ended else QueueSnapshot((), time.time(), None)
-    if queue.error is not None:
-        raise UserError(
-            f"cannot tell which jobs still run: {queue.error}. "
-            "Try again, or, if you know that they have ended, add assume_ended=true"
-        )
-    return [one for one in candidates if is_living(one, candidates, queue, assume_ended)]
+    alive = [one for one in candidates if one.cluster == "local" and is_living(one, _NOTHING, assume_ended)]
+    for group in by_cluster(candidates):
+        queue = _NOTHING
+        if not assume_ended:
+            with environment_of(group[0].environment):
+                queue = read_queue(queue_names(group))
+        if queue.error is not None:
+            raise UserError(
+                f"cannot tell which jobs still run: {queue.error}. "
+                "Try again, or, if you know that they have ended, add assume_ended=true"
+            )
+        alive += [one for one in group if is_living(one, queue, assume_ended)]
+    return sorted(alive, key=lambda one: one.number)
 
 
-def is_living(one: Submission, others: Sequence[Submission], queue: QueueSnapshot, assume_ended: bool = False) -> bool:
-    """Tell whether one submission is alive, given the queue."""
+def is_living(one: Submission, queue: QueueSnapshot, assume_ended: bool = False) -> bool:
+    """Tell whether one submission is alive, given the queue of its cluster."""
     if one.cluster == "local":
+        # Until the supervisor has recorded itself, the command that starts it counts.
         who = one.record.get("supervisor") or one.record.get("claimer")
         if is_elsewhere(who) and not assume_ended:
             raise UserError(
@@ -51,14 +59,14 @@ def is_living(one: Submission, others: Sequence[Submission], queue: QueueSnapsho
                 "from here; run this command there, or, if that host's processes have ended, add assume_ended=true"
             )
         return is_alive(who)
-    recorded = {job for other in others for job in other.job_ids}
-    mine = set(one.job_ids)
-    if any(row.array_job_id in mine for row in queue.rows):
+    # By name, which is this submission's alone: so a job is found whose id was never recorded, and no other job is.
+    if any(row.name in one.job_names for row in queue.rows):
         return True
-    if one.state != "claimed":
-        return False
-    # Submitted, but killed before the job ids were recorded: such a job is found by its name.
-    if any(row.name in one.job_names and row.array_job_id not in recorded for row in queue.rows):
-        return True
+    return one.state == "claimed" and is_being_submitted(one, assume_ended)
+
+
+def is_being_submitted(one: Submission, assume_ended: bool = False) -> bool:
+    """Tell whether the command that claimed a submission is still about it."""
     claimer = one.record.get("claimer")
-    return is_alive(claimer) or (is_elsewhere(claimer) and time.time() - float(one.record["created"]) < _CLAIM_LASTS_S)
+    recent = time.time() - float(one.record["created"]) < _CLAIM_LASTS_S
+    return is_alive(claimer) or (is_elsewhere(claimer) and recent and not assume_ended)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config_files import to_table
+from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link, local_workers
 from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
-from synthclip_hpc.submissions import Submission, claim, update
+from synthclip_hpc.submissions import Submission, claim, load_submission
+
+_START_PATIENCE_S = 60.0
 
 
 def claim_link(
@@ -22,6 +26,7 @@ def claim_link(
     """Claim a local submission for the missing shards of a phase; `after` names the submission it waits for."""
     record = {
         "cluster": "local",
+        "cluster_option": "local",
         "stage": link.phase.stage,
         "phase": link.phase.name,
         "plan_hash": link.plan.hash,
@@ -35,12 +40,16 @@ def claim_link(
     return claim(run, link.phase.stage, missing, record)
 
 
-def start_supervisor(run: Run, submissions: Sequence[Submission]) -> list[Submission]:
-    """Start the detached supervisor of a chain of submissions and record it in each."""
+def start_supervisor(run: Run, submissions: Sequence[Submission]) -> None:
+    """Start the detached supervisor of a chain of submissions, and wait until it has recorded itself.
+
+    Raises UserError, with its log, when it does not.
+    """
     logs = run.logs(submissions[0].stage)
     logs.mkdir(parents=True, exist_ok=True)
     names = [one.name for one in submissions]
-    with (logs / f"{names[0]}_supervisor.log").open("ab") as log:
+    log_path = logs / f"{names[0]}_supervisor.log"
+    with log_path.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "synthclip_hpc.launch.supervisor", str(run.path), *names],
             stdin=subprocess.DEVNULL,
@@ -48,5 +57,8 @@ def start_supervisor(run: Run, submissions: Sequence[Submission]) -> list[Submis
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    who = identify(process.pid)
-    return [update(one, state="submitted", supervisor=who) for one in submissions]
+    deadline = time.monotonic() + _START_PATIENCE_S
+    while not all("supervisor" in load_submission(run, name).record for name in names):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise UserError(f"the local supervisor did not start; see {log_path}, then: resume run={run.path}")
+        time.sleep(0.02)

@@ -17,6 +17,7 @@ from pathlib import Path
 from sharding.journal import Journal
 from sharding.seal import load_seal
 from synthclip_hpc.launch.liveness import living
+from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
 from synthclip_hpc.sealing import seal_submission
 from synthclip_hpc.submissions import Submission, load_submission, update
@@ -126,16 +127,20 @@ class Supervisor:
 def main(argv: list[str]) -> int:
     """Run a chain of submissions; the first that cannot be sealed ends it."""
     run = Run(Path(argv[0]))
+    # Recorded by the supervisor itself, first of all: whoever started it may be gone by now.
+    me = identify(os.getpid())
+    for name in argv[1:]:
+        update(load_submission(run, name), state="submitted", supervisor=me)
     for name in argv[1:]:
         submission = load_submission(run, name)
         supervisor = Supervisor(run, submission)
         signal.signal(signal.SIGTERM, supervisor.stop)
         signal.signal(signal.SIGINT, supervisor.stop)
-        calm = supervisor.wait_for_upstream() and supervisor.supervise()
+        # Looked at after the handlers are there: `cancel` leaves its word first and sends its signal second.
+        calm = not submission.is_cancelled() and supervisor.wait_for_upstream() and supervisor.supervise()
         facts = {"job": f"local{submission.number}", "index": "seal", "restart": 0, "node": os.uname().nodename}
         sealed = calm and seal_submission(run, submission, supervisor.attempt, **facts)
-        # Read again: `cancel` may have changed the record meanwhile.
-        update(load_submission(run, name), **({"state": "ended"} if calm else {"state": "cancelled"}))
+        update(submission, state="ended")
         if not sealed:
             return 1
     return 0

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
+import dataclasses
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 from sharding.directory import PhaseDirectory
 from sharding.journal import read_events
 from sharding.marker import MarkerError, read_marker
+from synthclip_hpc.monitor.story import Story
+
+__all__ = ["PhaseJournals", "ShardCounts", "Story"]
 
 WINDOW_S = 300.0
 """The present rate is the mean over so many seconds."""
-
-
-@dataclass
-class Story:
-    """What one attempt's journal tells."""
-
-    name: str
-    job: str = ""
-    index: int | str = 0
-    restart: int = 0
-    role: str = "work"
-    node: str = ""
-    submission: str = ""
-    started: float = 0.0
-    heard: float = 0.0
-    """Time of the last event."""
-    end_reason: str | None = None
-    requeue_cause: str | None = None
-    failed_shards: int = 0
-    message: str = ""
-
-    @property
-    def element_id(self) -> str:
-        """The Slurm id of the element, as accounting spells it."""
-        return f"{self.job}_{self.index}"
-
-    def tell(self, event: dict[str, Any]) -> None:
-        """Take in one event about the attempt itself."""
-        name = event["event"]
-        if name == "start":
-            self.job, self.index = str(event.get("job", "")), event.get("index", 0)
-            self.restart, self.role = int(event.get("restart", 0)), str(event.get("role", "work"))
-            self.node, self.submission = str(event.get("node", "")), str(event.get("submission", ""))
-            self.started = float(event["time"])
-        elif name == "end":
-            self.end_reason = str(event["reason"])
-            self.message = str(event.get("message") or self.message)
-        elif name == "requeue":
-            self.requeue_cause = str(event["cause"])
-        elif name == "gave_up":
-            self.end_reason = "gave_up"
-            self.message = f"interrupted {event['count']} times by {event['cause']}, limit {event['limit']}"
-        elif name == "shard_failed":
-            self.failed_shards += 1
-            self.message = f"shard {event['shard']}: {event['type']}: {event['message']}"
 
 
 @dataclass
@@ -65,6 +24,16 @@ class ShardCounts:
 
     done: int
     rejected: int
+    at: float = float("-inf")
+    """When that was said; a marker does not say."""
+
+
+@dataclass
+class Visit:
+    """How far one attempt has got with one shard."""
+
+    began: float
+    items: int
 
 
 @dataclass
@@ -74,7 +43,8 @@ class PhaseJournals:
     directory: PhaseDirectory
     stories: dict[str, Story] = field(default_factory=dict)
     finished: dict[int, ShardCounts] = field(default_factory=dict)
-    in_progress: dict[int, int] = field(default_factory=dict)
+    in_progress: dict[int, dict[str, Visit]] = field(default_factory=lambda: defaultdict(dict))
+    """Of each shard that is not done, the attempts at it, by name."""
     recent: deque[tuple[float, int]] = field(default_factory=deque)
     """(time, new items) of the last WINDOW_S seconds and somewhat more."""
     not_understood: int = 0
@@ -87,7 +57,8 @@ class PhaseJournals:
             events, self._offsets[attempt] = read_events(
                 self.directory.journal_path(attempt), self._offsets.get(attempt, 0)
             )
-            self._take(self.stories.setdefault(attempt, Story(attempt)), events, now - WINDOW_S)
+            self.stories.setdefault(attempt, Story(attempt))
+            self._take(attempt, events, now - WINDOW_S)
         while self.recent and self.recent[0][0] < now - 2 * WINDOW_S:
             self.recent.popleft()
         for shard in marked - self.finished.keys():
@@ -97,37 +68,72 @@ class PhaseJournals:
                 continue  # not counted: verify names it, and resume does the shard again
             self.finished[shard] = ShardCounts(counts.done, counts.rejected)
 
-    def _take(self, story: Story, events: list[dict[str, Any]], since: float) -> None:
+    def _take(self, attempt: str, events: list[dict[str, Any]], since: float) -> None:
         for event in events:
             try:
-                self._take_one(story, event, since)
+                self._take_one(attempt, event, since)
             except (KeyError, TypeError, ValueError):
                 self.not_understood += 1  # a newer version's event: what it says is missing here, the rest is not
 
-    def _take_one(self, story: Story, event: dict[str, Any], since: float) -> None:
-        name = event["event"]
+    def _take_one(self, attempt: str, event: dict[str, Any], since: float) -> None:
+        name, at = event["event"], event.get("time", 0.0)
         if name == "progress":  # nearly all events: the rest is not for them
-            # The furthest, not the last one read: by name, the journals of job 10 come before those of job 9.
-            if event["items"] > self.in_progress.get(event["shard"], 0):
-                self.in_progress[event["shard"]] = event["items"]
-        elif name == "shard_done":
-            self.finished[event["shard"]] = ShardCounts(event["done"], event["rejected"])
+            visit = self.in_progress[event["shard"]].get(attempt)
+            if visit is not None:
+                visit.items = event["items"]
+            elif event["shard"] not in self.finished:  # its `shard_start` was lost
+                self._begin(attempt, event["shard"], at, event["items"])
         elif name == "shard_start":
-            self.in_progress[event["shard"]] = max(event["resumed_items"], self.in_progress.get(event["shard"], 0))
+            self._begin(attempt, event["shard"], at, event["resumed_items"])
+        elif name == "shard_done":
+            self._finish(event["shard"], ShardCounts(event["done"], event["rejected"], at))
+        elif name in ("worker_ended", "gave_up") and "element" in event:
+            self._worker(attempt, event).tell_from_supervisor(event)
         else:
-            story.tell(event)
-        at = event.get("time", 0.0)
+            if name == "start":
+                self._set_aside(attempt, event)
+            self.stories[attempt].tell(event)
         if at > since and event.get("new"):
             self.recent.append((at, event["new"]))
+        story = self.stories[attempt]
         if at > story.heard:
             story.heard = at
+
+    def _begin(self, attempt: str, shard: int, at: float, items: int) -> None:
+        # Job 10's journals are read before job 9's, so that what was begun before the end may be heard of after it.
+        if shard not in self.finished or at > self.finished[shard].at:
+            self.in_progress[shard][attempt] = Visit(at, items)
+
+    def _finish(self, shard: int, counts: ShardCounts) -> None:
+        known = self.finished.get(shard)
+        if known is None or counts.at >= known.at:
+            self.finished[shard] = counts
+        # Only what was begun after the end is work on a shard that `repair` has reopened.
+        later = {name: visit for name, visit in self.in_progress[shard].items() if visit.began > counts.at}
+        self.in_progress[shard] = later
+
+    def _worker(self, supervisor: str, event: dict[str, Any]) -> Story:
+        restart = event["restart"] if "restart" in event else event["count"] - 1
+        name = f"{self.stories[supervisor].job}_{event['element']}_{restart}"
+        return self.stories.setdefault(name, Story(name))
+
+    def _set_aside(self, attempt: str, start: dict[str, Any]) -> None:
+        """Keep the earlier life of a journal that another one with the same name has continued."""
+        story = self.stories[attempt]
+        if story.started and story.role == "work":
+            name = f"{attempt} before {start['time']}"
+            self.stories[name] = dataclasses.replace(story, name=name, superseded=True)
+            self.stories[attempt] = Story(attempt)
 
     def items(self, marked: set[int]) -> tuple[int, int]:
         """Return items done and rejected; a shard without a marker counts what its partial file holds as done."""
         done = sum(self.finished[shard].done for shard in marked if shard in self.finished)
         rejected = sum(self.finished[shard].rejected for shard in marked if shard in self.finished)
-        unfinished = sum(items for shard, items in self.in_progress.items() if shard not in marked)
-        return done + unfinished, rejected
+        for shard, visits in self.in_progress.items():
+            if shard not in marked and visits:
+                # The furthest: a new attempt goes on from the longest partial file there is.
+                done += max(visit.items for visit in visits.values())
+        return done, rejected
 
     def rate(self, now: float, since: float) -> float | None:
         """Return items per second over the window, or since `since` if that is shorter; None when nothing was heard."""

@@ -97,6 +97,14 @@ class Snapshot:
         return {"schema": SCHEMA, **dataclasses.asdict(self)}
 
 
+def unreadable(name: str, message: str) -> PhaseStatus:
+    """Return the status of a phase whose plan cannot be read: nothing can be counted without it."""
+    known: dict[str, Any] = {"name": name, "state": "failed", "message": message}
+    none = {"items_per_s": None, "eta_s": None, "heard_age_s": None}
+    zero = {field.name: 0 for field in dataclasses.fields(PhaseStatus)}
+    return PhaseStatus(**(zero | none | known))
+
+
 def sum_stage(name: str, phases: list[PhaseStatus]) -> StageStatus:
     """Return a stage's status from those of its phases."""
     order = ("failed", "blocked", "running", "pending", "partial", "waiting")

@@ -23,16 +23,23 @@ def running_attempts(stories: Iterable[Story], alive: list[Submission], queue: Q
     """
     in_queue = {row.job_id for row in queue.rows if row.state in ("RUNNING", "COMPLETING")}
     believed_after = now - UNHEARD_S if queue.error else queue.taken_at - CLOCK_SKEW_S
-    local = {one.name for one in alive if one.cluster == "local"}
+    local = {f"local{one.number}" for one in alive if one.cluster == "local"}
     last: dict[tuple[str, Any], Story] = {}
     for story in stories:
         queued = story.element_id in in_queue or story.job in in_queue
         unjudged = queue.taken_at > 0 and story.job.isdigit() and story.heard > believed_after
-        if story.role == "work" and (queued or unjudged or story.submission in local):
+        if story.role == "work" and not story.superseded and (queued or unjudged or story.job in local):
             kept = last.get((story.job, story.index))
-            if kept is None or story.restart > kept.restart:
+            if kept is None or _is_later(story, kept):
                 last[story.job, story.index] = story
-    return {story.name for story in last.values() if story.end_reason is None}
+    return {story.name for story in last.values() if not story.is_over}
+
+
+def _is_later(story: Story, other: Story) -> bool:
+    # A rebuilt cluster counts jobs from the beginning: of two submissions with one job id, restarts do not tell.
+    if story.submission and other.submission and story.submission != other.submission:
+        return story.started > other.started
+    return story.restart > other.restart
 
 
 def phase_state(
@@ -65,6 +72,6 @@ def phase_state(
     if alive:
         started = any(story.submission == one.name for one in alive for story in stories)
         return ("running", last_message) if started else ("waiting", "waits for its turn")
-    if causes.get("failure"):
+    if causes.get("failure") or any(story.gave_up for story in stories):
         return "failed", last_message
     return ("partial", last_message) if stories else ("waiting", "planned, not submitted")

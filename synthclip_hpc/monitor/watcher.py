@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from sharding.plan import Plan, load_plan
-from sharding.seal import load_seal
-from slurm.accounting import AccountingSnapshot, read_accounting
+from sharding.plan import Plan, PlanError, load_plan
+from sharding.seal import SealError, load_seal
+from slurm.accounting import AccountingPoller, AccountingSnapshot
 from slurm.queue import QueuePoller, QueueSnapshot
 from synthclip_hpc.launch.liveness import is_living, open_submissions, queue_names
 from synthclip_hpc.monitor.causes import explain
 from synthclip_hpc.monitor.journals import PhaseJournals
-from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot, Source, sum_stage
+from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot, Source, sum_stage, unreadable
 from synthclip_hpc.monitor.states import phase_state, running_attempts
 from synthclip_hpc.pipeline import BUILT, phases_of
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission, all_submissions
 
-ACCOUNTING_EVERY_S = 30.0
+DAMAGED = "{} damaged: run verify, then repair"
+_SINCE_SLACK_S = 3600.0
+"""Accounting is asked from so long before the first submission: its clock may differ from the submit host's."""
 
 
 class Watcher:
@@ -28,41 +31,53 @@ class Watcher:
         self.run = run
         self._journals: dict[str, PhaseJournals] = {}
         self._poller: QueuePoller | None = None
-        self._accounting: AccountingSnapshot | None = None
-        self._asked: set[str] = set()
+        self._accounting = AccountingPoller()
+        self._submissions: list[Submission] = []
 
     def look(self) -> Snapshot:
         """Take one snapshot: a listing a phase, one `squeue` if a job may be alive, `sacct` for vanished attempts."""
         now = time.time()
-        submissions = all_submissions(self.run)
+        submissions = self._submissions = all_submissions(self.run)
         plans: dict[str, Plan] = {}
         sealed: set[str] = set()
+        damaged: dict[str, str] = {}
         for stage in BUILT:
             for phase in phases_of(stage):
                 directory = self.run.phase(stage, phase.name)
-                plan = load_plan(directory)
-                if plan is not None:
-                    plans[phase.key] = plan
-                    if load_seal(directory) is not None:
-                        sealed.add(phase.key)
+                try:
+                    plan = load_plan(directory)
+                    if plan is not None:
+                        plans[phase.key] = plan
+                        if load_seal(directory) is not None:
+                            sealed.add(phase.key)
+                except PlanError:
+                    damaged[phase.key] = DAMAGED.format("plan")
+                except SealError:
+                    damaged[phase.key] = DAMAGED.format("seal")
         candidates = [one for one in open_submissions(submissions) if f"{one.stage}/{one.phase}" not in sealed]
         queue = self._ask_queue(queue_names(candidates))
-        alive = [one for one in candidates if _alive(one, submissions, queue)]
+        alive = [one for one in candidates if _alive(one, queue)]
         stages = []
         for stage in BUILT:
-            phases = [
-                self._phase(phase.key, plans[phase.key], phase.key in sealed, submissions, alive, queue, now)
-                for phase in phases_of(stage)
-                if phase.key in plans
-            ]
+            phases = []
+            for phase in phases_of(stage):
+                if phase.key in plans:
+                    is_sealed = phase.key in sealed
+                    found = self._phase(phase.key, plans[phase.key], is_sealed, submissions, alive, queue, now)
+                    if phase.key in damaged:
+                        found = replace(found, state="failed", message=damaged[phase.key], items_per_s=None, eta_s=None)
+                    phases.append(found)
+                elif phase.key in damaged:
+                    phases.append(unreadable(phase.name, damaged[phase.key]))
             if phases:
                 stages.append(sum_stage(stage, phases))
         sources = {
             "files": Source(time.time() - now, None),
             "squeue": Source(max(0.0, now - queue.taken_at) if queue.taken_at else None, queue.error),
         }
-        if self._accounting is not None:
-            sources["sacct"] = Source(max(0.0, now - self._accounting.taken_at), self._accounting.error)
+        told = self._accounting.last
+        if told is not None:
+            sources["sacct"] = Source(max(0.0, now - told.taken_at), told.error)
         return Snapshot(str(self.run.path), now, tuple(stages), bool(alive), sources)
 
     def _ask_queue(self, names: list[str]) -> QueueSnapshot:
@@ -73,13 +88,10 @@ class Watcher:
         return self._poller.poll()
 
     def _ask_accounting(self, jobs: Sequence[str]) -> AccountingSnapshot:
-        # One call for all phases. How an attempt ended does not change any more: asked again only after a while.
-        old = self._accounting is None or time.time() - self._accounting.taken_at >= ACCOUNTING_EVERY_S
-        if self._accounting is None or old or not set(jobs) <= self._asked:
-            recorded = {job for one in all_submissions(self.run) for job in one.record.get("array_jobs", [])}
-            self._asked |= recorded | set(jobs)
-            self._accounting = read_accounting(sorted(self._asked))
-        return self._accounting
+        submitted = [one for one in self._submissions if one.cluster == "slurm"]
+        recorded = [job for one in submitted for job in one.record.get("array_jobs", [])]
+        created = [float(one.record["created"]) for one in submitted]
+        return self._accounting.poll(jobs, recorded, min(created) - _SINCE_SLACK_S if created else None)
 
     def _phase(
         self,
@@ -104,7 +116,7 @@ class Watcher:
         work = [story for story in journals.stories.values() if story.role == "work"]
         done, rejected = journals.items(marked)
         state, message = phase_state(is_sealed, my_alive, rows, running, journals, causes)
-        began = min((story.started for story in work), default=now)
+        began = min((story.started for story in work if story.started), default=now)
         heard = max((story.heard for story in journals.stories.values()), default=None)
         rate = journals.rate(now, began) if state == "running" else None
         if state == "done" and heard is not None and heard > began:
@@ -134,10 +146,10 @@ class Watcher:
         )
 
 
-def _alive(one: Submission, submissions: list[Submission], queue: QueueSnapshot) -> bool:
+def _alive(one: Submission, queue: QueueSnapshot) -> bool:
     if one.cluster == "slurm" and queue.error:
         return True  # not known; the view shows the error, and calling it dead would be the worse guess
     try:
-        return is_living(one, submissions, queue)
+        return is_living(one, queue)
     except ValueError:
         return True  # another host's supervisor: cannot be asked from here, and its journals still tell

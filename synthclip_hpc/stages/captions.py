@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sharding.directory import PhaseDirectory
 from sharding.ids import derive, item_id
-from sharding.marker import Counts
-from sharding.plan import Plan
-from sharding.table import inspect_table, write_table
+from sharding.marker import Counts, Promise
+from sharding.plan import Plan, ShardRange
+from sharding.table import TableError, inspect_table, write_table
 from synthclip_hpc.captioning.engine import Engine, Request
 from synthclip_hpc.captioning.engines import check_engine, open_engine
 from synthclip_hpc.config import RunConfig
@@ -86,15 +86,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Load the concepts and the engine once for an attempt; yield the function that writes one shard."""
-    import pyarrow.parquet as pq
-
-    from synthclip_hpc.stages import concepts as concepts_stage
-
-    table = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"), schema=concepts_stage.schema())
-    if table.num_rows != plan.identity["concepts.count"]:
-        raise UserError(
-            f"the concept table has {table.num_rows} rows, the plan {plan.identity['concepts.count']}; run verify"
-        )
+    table = _read_concepts(run, plan)
     engine = open_engine(config.captions)
     try:
         yield lambda task: _write_shard(task, table, engine)
@@ -102,25 +94,43 @@ def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
         engine.close()
 
 
-def _write_shard(task: ShardTask, concepts: pyarrow.Table, engine: Engine) -> None:
-    identity = task.plan.identity
-    run_seed = identity["seed"]
-    caption_ids: list[int] = []
-    columns: dict[str, list[Any]] = {name: [] for name in ("concept_id", "concept", "n", "seed")}
-    for concept_id, concept, n in _items(concepts, task.shard.start, task.shard.stop):
+def _read_concepts(run: Run, plan: Plan) -> pyarrow.Table:
+    import pyarrow.parquet as pq
+
+    from synthclip_hpc.stages import concepts as concepts_stage
+
+    table = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"), schema=concepts_stage.schema())
+    if table.num_rows != plan.identity["concepts.count"]:
+        # No ValueError: whoever inspects captions must not take them for the damaged ones.
+        raise RuntimeError(
+            f"the concept table has {table.num_rows} rows, the plan {plan.identity['concepts.count']}; run verify"
+        )
+    return table
+
+
+def _columns(plan: Plan, concepts: pyarrow.Table, shard: ShardRange) -> dict[str, list[Any]]:
+    """Return what is known of a shard's captions before they are written."""
+    run_seed = plan.identity["seed"]
+    columns: dict[str, list[Any]] = {name: [] for name in ("caption_id", "concept_id", "concept", "n", "seed")}
+    for concept_id, concept, n in _items(concepts, shard.start, shard.stop):
         caption_id = item_id(concept, n)
-        caption_ids.append(caption_id)
+        columns["caption_id"].append(caption_id)
         columns["concept_id"].append(concept_id)
         columns["concept"].append(concept)
         columns["n"].append(n)
         columns["seed"].append(derive(run_seed, caption_id, "caption"))
-    if len(set(caption_ids)) != len(caption_ids):
+    return columns
+
+
+def _write_shard(task: ShardTask, concepts: pyarrow.Table, engine: Engine) -> None:
+    columns = _columns(task.plan, concepts, task.shard)
+    if len(set(columns["caption_id"])) != len(columns["caption_id"]):
         raise UserError(f"two captions of shard {task.shard.index} share an id; leave out one of their concepts")
     requests = [Request(*one) for one in zip(columns["concept"], columns["n"], columns["seed"], strict=True)]
     first = task.shard.start
     rows, log = run_batches(
         task,
-        identity["captions.batch_items"],
+        task.plan.identity["captions.batch_items"],
         lambda start, stop: [tuple(one) for one in engine.generate(requests[start - first : stop - first])],
     )
     captions, prompts, num_tries, reasons = zip(*rows, strict=True)
@@ -129,7 +139,6 @@ def _write_shard(task: ShardTask, concepts: pyarrow.Table, engine: Engine) -> No
         path,
         {
             **columns,
-            "caption_id": caption_ids,
             "caption": captions,
             "prompt": prompts,
             "model": [engine.model] * len(rows),
@@ -154,9 +163,25 @@ def _items(concepts: pyarrow.Table, start: int, stop: int) -> Iterator[tuple[int
         start += length
 
 
-def inspect(path: Path) -> Counts:
-    """Count the captions of a finished shard, rejects by reason."""
-    return inspect_table(path, schema())
+def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
+    """Count the captions of a finished shard, rejects by reason; TableError for captions of another seed or shard."""
+    import pyarrow.parquet as pq
+
+    counts = inspect_table(path, schema())
+    expected = _columns(plan, _read_concepts(run, plan), shard)
+    table = pq.read_table(path, columns=["caption_id", "seed"])
+    for name in ("caption_id", "seed"):
+        if table.column(name).to_pylist() != expected[name]:
+            raise TableError(
+                f"{path} does not hold the captions of items {shard.start}..{shard.stop - 1}: "
+                f"column {name!r} is not what the plan gives"
+            )
+    return counts
+
+
+def promise(config: RunConfig) -> Promise:
+    """Return `bytes` for engines that write the same caption on every machine; a language model's kernels do not."""
+    return "bytes" if config.captions.engine == "template" else "items"
 
 
 def check_unique(directory: PhaseDirectory, plan: Plan) -> None:
@@ -198,7 +223,7 @@ PHASES = (
         open=open_writer,
         inspect=inspect,
         estimate=estimate,
-        promise="bytes",
+        promise=promise,
         check_sealed=check_unique,
     ),
 )

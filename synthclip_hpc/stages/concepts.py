@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sharding.ids import item_id
 from sharding.marker import Counts
-from sharding.plan import Plan
-from sharding.table import inspect_table, write_table
+from sharding.plan import Plan, ShardRange
+from sharding.table import TableError, inspect_table, write_table
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
@@ -74,9 +74,20 @@ def open_reader(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
     yield process
 
 
-def inspect(path: Path) -> Counts:
-    """Count the concepts of a finished table."""
-    return inspect_table(path, schema(), reject_column=None)
+def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
+    """Count the concepts of a finished table; TableError when they are not those of the plan."""
+    import pyarrow.parquet as pq
+
+    from synthclip_hpc.captioning.bank import Bank
+
+    counts = inspect_table(path, schema(), reject_column=None)
+    table = pq.read_table(path)
+    concepts = tuple(table.column("concept").to_pylist())
+    ids = table.column("concept_id").to_pylist()
+    bank = Bank(str(path), concepts, len(concepts), {})
+    if bank.sha256 != plan.identity["concepts.sha256"] or ids != concept_ids(concepts):
+        raise TableError(f"{path} does not hold the concepts of the plan")
+    return counts
 
 
 def estimate(config: RunConfig) -> Estimate:
@@ -94,7 +105,7 @@ PHASES = (
         open=open_reader,
         inspect=inspect,
         estimate=estimate,
-        promise="bytes",
+        promise=lambda config: "bytes",
         inline=True,
     ),
 )

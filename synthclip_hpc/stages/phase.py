@@ -14,9 +14,12 @@ from sharding.directory import PhaseDirectory
 from sharding.journal import Journal
 from sharding.marker import Counts, Promise, is_done
 from sharding.plan import Kind, Plan, ShardRange
+from sharding.publication import Inspect
 from synthclip_hpc.config import RunConfig
+from synthclip_hpc.errors import UserError
 
 if TYPE_CHECKING:
+    from slurm.resources import Resources
     from slurm.signals import StopFlag
     from synthclip_hpc.captioning.bank import Bank
     from synthclip_hpc.run import Run
@@ -63,10 +66,11 @@ class Phase:
     """The plan: a pure function of the configuration and the sources. Raises UserError for a bad value."""
     open: Callable[[RunConfig, Run, Plan], AbstractContextManager[Callable[[ShardTask], None]]]
     """Load what all shards of an attempt share, once; yields the function that does one shard."""
-    inspect: Callable[[Path], Counts]
-    """Count the items of a finished output; ValueError when it is damaged."""
+    inspect: Callable[[Run, Path, Plan, ShardRange], Counts]
+    """Count the items of a finished output; ValueError when it is damaged or not that shard's."""
     estimate: Callable[[RunConfig], Estimate]
-    promise: Promise
+    promise: Callable[[RunConfig], Promise]
+    """What its outputs keep when they are made again; a function of what the plan binds."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
     check_sealed: Callable[[PhaseDirectory, Plan], None] | None = None
@@ -75,6 +79,16 @@ class Phase:
     @property
     def key(self) -> str:
         return f"{self.stage}/{self.name}"
+
+
+def check_tasks(kind: Kind, resources: Resources) -> None:
+    """Raise UserError when each element of a map or reduce phase would run as several tasks: all doing the same."""
+    num_tasks = resources.nodes * resources.tasks_per_node
+    if kind != "gang" and num_tasks > 1:
+        raise UserError(
+            f"slurm.nodes × slurm.tasks_per_node = {num_tasks}: a {kind} phase runs one task an element; "
+            "use slurm.nodes=1 slurm.tasks_per_node=1, and slurm.elements for more at once"
+        )
 
 
 @dataclass
@@ -87,7 +101,7 @@ class ShardTask:
     attempt: str
     inputs_hash: str
     promise: Promise
-    inspect: Callable[[Path], Counts]
+    inspect: Inspect
     journal: Journal
     provenance: Mapping[str, Any]
     stop: StopFlag | None = None

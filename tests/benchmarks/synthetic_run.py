@@ -25,7 +25,7 @@ from synthclip_hpc.config_files import to_table
 from synthclip_hpc.launch.chain import bind, lay_out
 from synthclip_hpc.launch.inline import do_inline
 from synthclip_hpc.run import Run
-from synthclip_hpc.submissions import claim, update
+from synthclip_hpc.submissions import all_submissions, claim, update
 from tests.benchmarks.bank import write_bank
 
 JOB = "4711"
@@ -63,10 +63,10 @@ def write_run(path: Path, shape: Shape) -> Run:
     concepts, captions = lay_out(config, ["concepts", "captions"])
     bind(run, [concepts, captions])
     do_inline(run, concepts, config)
-    names = [run.job_name("captions", "write"), run.job_name("captions", "write-seal")]
     shards = list(range(shape.num_shards))
     record = {
         "cluster": "slurm",
+        "cluster_option": "slurm",
         "stage": "captions",
         "phase": "write",
         "plan_hash": captions.plan.hash,
@@ -74,9 +74,9 @@ def write_run(path: Path, shape: Shape) -> Run:
         "num_elements": shape.num_elements,
         "config": to_table(config),
         "claimer": None,
-        "job_names": names,
+        "job_name": run.job_name("captions", "write"),
         "signal_lead_s": 120,
-        "environment": {},
+        "environment": {"SLURM_CONF": None},
         "after": None,
         "provenance": facts,
     }
@@ -100,12 +100,12 @@ def write_run(path: Path, shape: Shape) -> Run:
 def squeue_answer(run: Run, shape: Shape) -> str:
     """What squeue says of the run: every element runs, the seal job waits for them."""
     now = int(time.time())
-    name = run.job_name("captions", "write")
+    name, seal_name = all_submissions(run)[0].job_names
     rows = [
         f"{JOB}_{i}|{JOB}|{i}|{name}|RUNNING|None|node{i % 50}|{now - 700}|{now + 3600}"
         for i in range(shape.num_elements)
     ]
-    return "\n".join([*rows, f"{SEAL_JOB}|{SEAL_JOB}|N/A|{name}-seal|PENDING|Dependency||N/A|N/A"]) + "\n"
+    return "\n".join([*rows, f"{SEAL_JOB}|{SEAL_JOB}|N/A|{seal_name}|PENDING|Dependency||N/A|N/A"]) + "\n"
 
 
 def sacct_answer(shape: Shape) -> str:

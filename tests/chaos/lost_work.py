@@ -64,13 +64,20 @@ def _not_inherited(shard: int, both: list[tuple[Attempt, Visit]]) -> list[str]:
         for other, earlier in both:
             if other is attempt:
                 continue
-            there = max((items for time, items in earlier.steps if time < visit.looked_at), default=0)
+            # What a life of an element adds after its successor took over its file is its own: nobody inherits it.
+            taken_over = min((one.looked_at for life, one in both if _succeeds(life, other)), default=float("inf"))
+            until = min(visit.looked_at, taken_over)
+            there = max((items for time, items in earlier.steps if time < until), default=0)
             if visit.resumed_items < there:
                 problems.append(
                     f"shard {shard}: {attempt.name} went on from {visit.resumed_items} items, "
                     f"but {other.name} had journalled {there} before"
                 )
     return problems
+
+
+def _succeeds(life: Attempt, other: Attempt) -> bool:
+    return life.element == other.element and life.restart > other.restart
 
 
 def _overlap(visits: list[Visit]) -> bool:

@@ -10,10 +10,12 @@ import pytest
 
 from sharding.directory import PhaseDirectory
 from sharding.journal import Journal
+from slurm.accounting import AccountingRow, AccountingSnapshot
 from slurm.attempt import Attempt
 from slurm.commands import Answer
 from synthclip_hpc import requeueing
-from synthclip_hpc.monitor.journals import PhaseJournals
+from synthclip_hpc.monitor.causes import explain
+from synthclip_hpc.monitor.journals import PhaseJournals, Story
 
 
 def test_items_are_counted_from_the_attempt_that_got_furthest_whatever_the_order_of_the_journals(
@@ -49,3 +51,17 @@ def test_an_element_without_its_slurmstepd_requeues_itself_unless_its_successor_
     if is_requeued:
         [event] = [json.loads(line) for line in directory.journal_path("7_3_1").read_text().splitlines()]
         assert (event["event"], event["cause"]) == ("requeue", "unknown")
+
+
+def test_a_life_that_never_reached_its_worker_does_not_shift_the_causes_of_the_others() -> None:
+    # Restart 1 was sent to a node that had just been lost: no journal and no record, and the next life is restart 2.
+    rows = (
+        AccountingRow("1_1", "REQUEUED", 100.0, 110.0, "n1", "0:0"),
+        AccountingRow("1_1", "CANCELLED", 140.0, 160.0, "n2", "0:0"),
+    )
+    stories = [
+        Story("1_1_0", job="1", index=1, restart=0, started=101.0, heard=109.0),
+        Story("1_1_2", job="1", index=1, restart=2, started=141.0, heard=159.0),
+    ]
+    counts, _ = explain(stories, set(), lambda jobs: AccountingSnapshot(rows, 200.0, None))
+    assert counts == {"requeue": 1, "cancelled": 1}

@@ -16,7 +16,8 @@ SCENARIO = short(SCENARIOS["captions"], concepts=250, shard_items=250, batch_ite
 
 
 def attempt(name: str, *visits: Visit, end: str | None = None) -> Attempt:
-    return Attempt(name, {"time": visits[0].looked_at if visits else 0.0}, list(visits), 0.0, end, None, False, [])
+    started = visits[0].looked_at if visits else 10.0 * int(name[-1]) + 1
+    return Attempt(name, {"time": started}, list(visits), 0.0, end, None, False, [])
 
 
 def test_a_changed_byte_and_a_missing_seal_are_found(tmp_path: Path) -> None:

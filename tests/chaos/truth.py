@@ -46,11 +46,18 @@ def endings(
     found = []
     for attempt in attempts:
         rows = lives.get(attempt.element, ())
-        word = rows[attempt.restart].word if attempt.restart < len(rows) else "-"
+        life = life_of(attempt, rows)
+        word = life.word if life is not None else "-"
         faults = tuple(hit.get(attempt.name, ()))
         cause = _cause(attempt, word, faults, short)
         found.append(Ending(attempt.name, word, faults or _aftermath(attempt, cause, hit, short), cause))
     return found
+
+
+def life_of(attempt: Attempt, rows: Sequence[Life]) -> Life | None:
+    """Find Slurm's record of an attempt by time: lives that never reached a worker raise the restart count as well."""
+    began = attempt.start["time"] + 1.5  # whole seconds in accounting
+    return max((row for row in rows if row.start and row.start <= began), key=lambda row: row.start or 0, default=None)
 
 
 def _aftermath(attempt: Attempt, cause: str | None, hit: Mapping[str, list[str]], short: set[str]) -> tuple[str, ...]:
@@ -85,6 +92,11 @@ def _cause(attempt: Attempt, word: str, faults: tuple[str, ...], short: set[str]
 def counts(found: Sequence[Ending]) -> Counter[str]:
     """How many attempts ended by each cause."""
     return Counter(ending.cause for ending in found if ending.cause is not None)
+
+
+def without_record(found: Sequence[Ending]) -> list[str]:
+    """Attempts that Slurm should know and has no word for."""
+    return [f"{ending.attempt}: accounting has no record of this life" for ending in found if ending.word == "-"]
 
 
 def unexplained(found: Sequence[Ending]) -> list[str]:

@@ -13,7 +13,7 @@ from tests.chaos.lost_work import LostWork, account
 from tests.chaos.product import Product, ProductFailed
 from tests.chaos.scenario import Scenario
 from tests.chaos.slurm_campaign import SHORT_LIMIT_MIN, Campaign
-from tests.chaos.truth import Ending, counts, endings, unexplained
+from tests.chaos.truth import Ending, counts, endings, life_of, unexplained, without_record
 from tests.chaos.watch import CAUSES, Watch
 from tests.chaos.workers import run_processes
 
@@ -48,15 +48,14 @@ def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -
     attempts = read_attempts(product.run, scenario.stage, scenario.phase)
     told = endings(attempts, campaign.injections, lives, short)
     ends = {
-        attempt.name: end
+        attempt.name: life.end
         for attempt in attempts
-        if attempt.restart < len(rows := lives.get(attempt.element, []))
-        and (end := rows[attempt.restart].end) is not None
+        if (life := life_of(attempt, lives.get(attempt.element, []))) is not None and life.end is not None
     }
     blows = [one for one in campaign.injections if one.fault in _KILLS]
     ends |= {name: blow.time for blow in blows for name in blow.attempts}
     verdict = _judge(name, product, campaign.injections, campaign.watch, calm, scenario, told, ends)
-    verdict.problems += unexplained(told)
+    verdict.problems += unexplained(told) + without_record(told)
     return verdict
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sharding.directory import PhaseDirectory
 from sharding.frames import frame, valid_prefix
 from sharding.partial import RecordLog
-from tests.sharding.faults import Process, running
+from tests.sharding.faults import Process, run, run_interleaved, running
 
 payloads = st.lists(st.binary(max_size=12), max_size=5)
 
@@ -74,6 +74,79 @@ def test_opening_leaves_every_other_file_as_it_is(tmp_path: Path) -> None:
     log.discard()
     assert [path.read_bytes() for path in paths] == before
     assert directory.partials(0) == paths
+
+
+def test_a_later_life_of_an_element_replaces_what_its_earlier_ones_left_and_nothing_else(tmp_path: Path) -> None:
+    directory = PhaseDirectory(tmp_path)
+    path = leave(directory, "a", [b"one"])
+    # The second file of one name is what two lives leave that Slurm does not tell apart.
+    for name in ("7_3_0", "7_3_1-2", "7_3_10", "7_3_2", "7_3_3", "7_30_0", "8_3_0", "17_3_0"):
+        directory.partial_path(0, name).write_bytes(path.read_bytes())
+    log = open_log(directory, "7_3_2")
+    assert log.records == [b"one"]
+    kept = ["7_3_10", "7_3_2", "7_3_2-2", "7_3_3", "7_30_0", "8_3_0", "17_3_0", "a"]
+    assert set(directory.partials(0)) == {directory.partial_path(0, name) for name in kept}
+
+
+def test_the_copy_and_its_name_are_on_disk_before_the_original_goes(tmp_path: Path) -> None:
+    directory = PhaseDirectory(tmp_path)
+    leave(directory, "7_3_0", [b"one", b"two"])
+    with running(Process()) as process:
+        open_log(directory, "7_3_1")
+    order = [name for name, _ in process.calls if name in ("write", "fsync", "unlink")]
+    assert order == ["write", "fsync", "fsync", "unlink"]
+
+
+def test_a_full_disk_while_copying_leaves_the_original(tmp_path: Path) -> None:
+    directory = PhaseDirectory(tmp_path)
+    path = leave(directory, "7_3_0", [b"one" * 100])
+    with running(Process(disk_bytes=150)), pytest.raises(OSError, match="No space left"):
+        open_log(directory, "7_3_1")
+    assert path.exists()
+    assert open_log(directory, "7_3_2").records == [b"one" * 100]
+
+
+def test_a_kill_at_any_step_of_taking_over_loses_no_record(tmp_path: Path) -> None:
+    records = [b"one", b"two", b"three"]
+    for call in range(100):
+        directory = PhaseDirectory(tmp_path / str(call))
+        leave(directory, "7_3_0", records)
+        finished = run(Process(kill_at_call=call), lambda: open_log(directory, "7_3_1"))  # noqa: B023
+        log = open_log(directory, "7_3_2")
+        assert log.records == records
+        assert directory.partials(0) == [log.path]
+        if finished:
+            break
+    assert 8 <= call < 99
+
+
+def test_a_reader_whose_source_is_taken_over_meanwhile_finds_the_copy(tmp_path: Path) -> None:
+    records = [b"one", b"two", b"three"]
+    alone = Process()
+    leave(PhaseDirectory(tmp_path / "alone"), "7_3_0", records)
+    assert run(alone, lambda: open_log(PhaseDirectory(tmp_path / "alone"), "7_3_1"))
+    for first in range(len(alone.calls) + 1):
+        for second in range(0, len(alone.calls) + 1, 3):
+            directory, found = PhaseDirectory(tmp_path / f"{first}-{second}"), list[list[bytes]]()
+            leave(directory, "7_3_0", records)
+
+            def body(name: str, place: PhaseDirectory = directory, seen: list[list[bytes]] = found) -> None:
+                seen.append(open_log(place, name).records)
+
+            bodies = [lambda b=body: b("7_3_1"), lambda b=body: b("8_3_0")]
+            raised = run_interleaved([Process(), Process()], bodies, [(1, first), (0, second), (1, 1000)])
+            assert (raised, found) == ([None, None], [records, records])
+
+
+def test_a_zombie_whose_file_its_successor_removed_goes_on_and_closes_without_an_error(tmp_path: Path) -> None:
+    directory = PhaseDirectory(tmp_path)
+    zombie = open_log(directory, "7_3_0")
+    zombie.append(b"one")
+    successor = open_log(directory, "7_3_1")
+    zombie.append(b"two")
+    assert (zombie.records, successor.records) == ([b"one", b"two"], [b"one"])
+    zombie.discard()
+    assert directory.partials(0) == [successor.path]
 
 
 def test_partials_of_another_plan_or_shard_are_ignored(tmp_path: Path) -> None:

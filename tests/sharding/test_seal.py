@@ -6,7 +6,7 @@ import pytest
 from sharding import files
 from sharding.directory import PhaseDirectory
 from sharding.marker import Counts
-from sharding.seal import PhaseIncomplete, SealConflict, SealError, load_seal, write_seal
+from sharding.seal import PhaseIncomplete, SealConflict, SealError, collect_seal, load_seal, store_seal, write_seal
 from tests.sharding.workload import INPUTS_HASH, do_shard, ignore, make_plan
 
 PLAN = make_plan(num_items=40, shard_items=9)
@@ -30,6 +30,20 @@ def test_a_seal_holds_every_shard_in_order_and_the_totals(tmp_path: Path) -> Non
     assert (seal.plan_hash, seal.inputs_hash) == (PLAN.hash, INPUTS_HASH)
     assert seal.hash == files.checksum(directory.seal_path)[1]
     assert load_seal(directory) == seal
+
+
+def test_a_seal_is_collected_without_being_written(tmp_path: Path) -> None:
+    directory = finish(tmp_path)
+    seal = collect_seal(directory, PLAN, INPUTS_HASH)
+    assert load_seal(directory) is None
+    assert store_seal(directory, seal) == load_seal(directory) == write_seal(directory, PLAN, INPUTS_HASH)
+
+
+def test_a_marker_of_a_shard_that_the_plan_lacks_changes_nothing(tmp_path: Path) -> None:
+    directory = finish(tmp_path)
+    before = collect_seal(directory, PLAN, INPUTS_HASH)
+    directory.marker_path(999).write_bytes(directory.marker_path(0).read_bytes())
+    assert collect_seal(directory, PLAN, INPUTS_HASH) == before
 
 
 def test_who_did_the_work_and_when_does_not_enter_the_seal(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sharding.ids import item_id
 from sharding.journal import Journal
 from sharding.marker import Counts, Marker, is_done, read_marker
 from sharding.partial import RecordLog
-from sharding.plan import Plan
+from sharding.plan import Plan, ShardRange
 from sharding.publication import adopt_output, publish_shard
 from sharding.table import inspect_table, write_table
 
@@ -27,7 +27,7 @@ def make_plan(num_items: int = 18, shard_items: int = 18, **identity: Any) -> Pl
     return Plan("captions", "write", "map", num_items, shard_items, ".parquet", {"engine": "test", **identity})
 
 
-def inspect(path: Path) -> Counts:
+def inspect(path: Path, plan: Plan, shard: ShardRange) -> Counts:
     return inspect_table(path, SCHEMA)
 
 

@@ -4,7 +4,14 @@ import time
 
 import pytest
 
-from slurm.accounting import AccountingRow, ended_by, read_accounting
+from slurm.accounting import (
+    AccountingPoller,
+    AccountingRow,
+    AccountingSnapshot,
+    ended_by,
+    match_lives,
+    read_accounting,
+)
 
 _LINES = """\
 12_0|RUNNING|1795236800|Unknown|n2|0:0
@@ -89,3 +96,92 @@ def test_no_jobs_ask_nothing_and_a_wrong_id_is_refused(fake_slurm):
 )
 def test_a_state_tells_the_cause(state, cause):
     assert ended_by(state) == cause
+
+
+class _Accounting:
+    """Accounting whose answers take a settable time on a clock that only moves by them."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.takes_s = 0.0
+        self.error: str | None = None
+        self.asked: list[tuple[list[str], float | None]] = []
+        self.poller = AccountingPoller(self.read, lambda: self.now)
+
+    def read(self, job_ids: list[str], since: float | None = None) -> AccountingSnapshot:
+        self.asked.append((job_ids, since))
+        self.now += self.takes_s
+        rows = () if self.error else (AccountingRow("1_0", "PREEMPTED", 1.0, 2.0, "n1", "0:0"),)
+        return AccountingSnapshot(rows, self.now, self.error)
+
+
+def test_the_poller_asks_for_all_jobs_at_once_and_not_more_often_than_every_30_seconds():
+    accounting = _Accounting()
+    first = accounting.poller.poll(["1"], ["2", "3"], since=77.0)
+    accounting.now += 29.9
+    assert accounting.poller.poll(["2"]) is first
+    accounting.now += 0.2
+    accounting.poller.poll(["2"], since=77.0)
+    assert accounting.asked == [(["1", "2", "3"], 77.0), (["1", "2", "3"], 77.0)]
+
+
+def test_the_poller_waits_five_times_as_long_as_accounting_took():
+    accounting = _Accounting()
+    accounting.takes_s = 9.0
+    accounting.poller.poll(["1"])
+    accounting.now += 44.9
+    accounting.poller.poll(["1"])
+    assert len(accounting.asked) == 1
+    accounting.now += 0.2
+    accounting.poller.poll(["1"])
+    assert len(accounting.asked) == 2
+
+
+def test_a_job_never_asked_for_is_asked_for_at_once_unless_accounting_is_in_trouble():
+    accounting = _Accounting()
+    accounting.poller.poll(["1"])
+    accounting.poller.poll(["4"])
+    assert [jobs for jobs, _ in accounting.asked] == [["1"], ["1", "4"]]
+    accounting.error = "down"
+    accounting.poller.poll(["5"])
+    accounting.poller.poll(["6"])
+    assert len(accounting.asked) == 3
+
+
+def test_the_poller_keeps_the_last_rows_and_backs_off_while_accounting_is_in_trouble():
+    accounting = _Accounting()
+    poller = accounting.poller
+    good = poller.poll(["1"])
+    accounting.error = "down"
+    waits = []
+    for _ in range(5):
+        accounting.now += poller.interval_s
+        snapshot = poller.poll(["1"])
+        waits.append(poller.interval_s)
+    assert (snapshot.rows, snapshot.taken_at, snapshot.error) == (good.rows, good.taken_at, "down")
+    assert waits == [60, 120, 240, 300, 300]
+    accounting.error = None
+    accounting.now += poller.interval_s
+    assert poller.poll(["1"]).error is None
+    assert poller.interval_s == 30
+
+
+def _lives(*starts: float | None) -> list[AccountingRow]:
+    return [AccountingRow("1_0", f"S{n}", start, None, "n1", "0:0") for n, start in enumerate(starts)]
+
+
+@pytest.mark.parametrize(
+    ("records", "starts", "num_lives", "expected"),
+    [
+        ((100.0, 200.0, 300.0), {0: None, 2: None}, 3, {0: "S0", 2: "S2"}),
+        # One record is missing: time tells.
+        ((100.0, 300.0), {0: 101.0, 2: 301.0}, 3, {0: "S0", 2: "S1"}),
+        # What no other life has claimed goes to those whose start nobody knows.
+        ((100.0, 200.0, 300.0), {0: 101.0, 1: None, 2: 301.0, 3: None}, 4, {0: "S0", 1: "S1", 2: "S2"}),
+        ((), {0: 101.0, 1: None}, 2, {}),
+        ((500.0, None), {0: 101.0, 1: 102.0}, 2, {}),
+    ],
+)
+def test_each_life_gets_its_own_record(records, starts, num_lives, expected):
+    found = match_lives(_lives(*records), starts, num_lives)
+    assert {restart: row.state for restart, row in found.items()} == expected

@@ -120,7 +120,6 @@ def test_two_thousand_elements_are_submitted_at_the_default_limit(fake_slurm, re
         ("Invalid feature specification", "slurm.constraint"),
         ("Memory specification can not be satisfied", "slurm.memory"),
         ("Requested node configuration is not available", "slurm.nodes"),
-        ("Unable to contact slurm controller (connect failure)", "try again"),
         ("something new", "--dry-run"),
     ],
 )
@@ -132,7 +131,7 @@ def test_a_refusal_tells_sbatchs_words_and_a_hint_and_leaves_nothing(
         submit_array(request_at(), work, arguments(3))
     assert " ".join(words.split()) in str(caught.value)
     assert hint in caught.value.hint
-    assert caught.value.left_running == ()
+    assert (caught.value.left_running, caught.value.uncertain) == ((), False)
     assert list(tmp_path.iterdir()) == []
     # The words are in the exception; printed as well they would stand there twice.
     assert capfd.readouterr().err == ""
@@ -169,12 +168,31 @@ def test_an_array_that_cannot_be_cancelled_again_is_named_and_keeps_its_files(fa
     assert len(list(request.folder.glob("55_*_submitted.pkl"))) == 4
 
 
-def test_an_answer_of_sbatch_without_a_job_id_is_a_refusal(fake_slurm, request_at, tmp_path):
-    fake_slurm.answer("sbatch", {"stdout": "Welcome to the cluster\n"})
-    with pytest.raises(SubmissionRefused, match="Welcome to the cluster") as caught:
-        submit_array(request_at(), work, arguments(3))
-    assert "squeue --me" in caught.value.hint
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("answer", "words", "hint"),
+    [
+        ({"stdout": "Welcome to the cluster\n"}, "Welcome to the cluster", "squeue --me"),
+        ({"exit": 1, "stderr": "Unable to contact slurm controller (connect failure)"}, "Unable to", "try again"),
+        ({"exit": 1, "stderr": "Socket timed out on send/recv operation"}, "Socket timed out", "try again"),
+        ({"exit": 1, "stderr": "Zero Bytes were transmitted or received"}, "Zero Bytes", "sbatch --test-only"),
+        (
+            {"exit": 1, "stdout": "Submitted batch job 55\n", "stderr": "Socket timed out on send/recv operation"},
+            "Socket timed out",
+            "try again",
+        ),
+    ],
+)
+def test_without_a_clear_answer_the_files_stay_for_a_job_that_may_be_there(fake_slurm, request_at, answer, words, hint):
+    fake_slurm.answer("sbatch", answer)
+    request = request_at()
+    with pytest.raises(SubmissionRefused, match=words) as caught:
+        submit_array(request, work, arguments(3))
+    assert hint in caught.value.hint
+    assert (caught.value.left_running, caught.value.uncertain) == ((), True)
+    # A job of which only its first line is known looks for these.
+    assert len(list(request.folder.glob("*.pkl"))) == 3
+    assert Path(request.log).parent.is_dir()
+    assert fake_slurm.calls("scancel") == []
 
 
 @pytest.mark.parametrize("program", ["sbatch", "srun"])

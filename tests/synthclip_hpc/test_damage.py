@@ -137,9 +137,9 @@ def newer(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "commands"),
     [
-        ("captions/write/plan.json", ("status", "resume", "submit", "verify", "repair")),
-        ("submissions/00001-captions/record.json", ("status", "resume", "submit", "cancel", "repair")),
-        ("captions/write/seal.json", ("status", "resume", "submit")),
+        ("captions/write/plan.json", ("resume", "submit", "verify", "repair")),
+        ("submissions/00001-captions/record.json", ("status", "cancel", "repair")),
+        ("captions/write/seal.json", ("resume", "submit")),
     ],
 )
 def test_a_file_of_a_newer_version_is_refused_by_name(finished, name, commands):
@@ -185,11 +185,30 @@ def test_a_damaged_run_toml_is_refused_by_name(finished, text):
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"schema": 1}', b"\xff", b'{"schema": "1"}', b"null"])
 @pytest.mark.parametrize("name", ["captions/write/plan.json", "submissions/00001-captions/record.json"])
 def test_a_damaged_plan_or_record_is_refused_by_name(finished, name, data):
+    (finished.path / "captions/write/seal.json").unlink()
     (finished.path / name).write_bytes(data)
-    for verb in ("status", "resume"):
+    for verb in ("resume", "repair"):
         outcome = finished(verb)
         assert outcome.code == 2, (verb, outcome)
         assert name in outcome.err
+
+
+@pytest.mark.parametrize("verb", ["submit", "resume"])
+def test_a_finished_run_is_told_so_whatever_became_of_its_submissions(finished, verb):
+    (finished.path / "submissions/00001-captions/record.json").write_bytes(b"{")
+    before = tree(finished.path)
+    outcome = finished(verb, *(WORDS if verb == "submit" else ()))
+    assert outcome.code == 0, outcome
+    assert "captions/write: done (4 shards sealed)" in outcome.out
+    assert tree(finished.path) == before
+
+
+@pytest.mark.parametrize("name", ["plan", "seal"])
+def test_status_tells_of_a_damaged_plan_or_seal_and_goes_on(finished, name):
+    (finished.path / f"captions/write/{name}.json").write_bytes(b"{")
+    stages = finished.status()["stages"]
+    assert (stages["captions"]["state"], stages["concepts"]["state"]) == ("failed", "done")
+    assert name in stages["captions"]["message"]
 
 
 def test_a_provenance_that_lost_the_run_id_is_told(finished):

@@ -63,6 +63,8 @@ def test_repair_waits_for_an_answer_as_well(app, submitted, kind):
     outcome = app("repair")
     assert outcome.code == 2
     assert TROUBLES[kind] in outcome.err
+    outcome = app("repair", "assume_ended=true")
+    assert (outcome.code, outcome.out) == (0, "nothing to repair\n")
 
 
 @pytest.mark.parametrize("kind", TROUBLES)

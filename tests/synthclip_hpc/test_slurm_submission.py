@@ -20,12 +20,25 @@ def row(job: str, name: str, state: str = "PENDING", reason: str = "Priority", i
     return f"{job_id}|{job}|{index}|{name}|{state}|{reason}||N/A|N/A\n"
 
 
+def own_names(app, number: int = 1) -> list[str]:
+    """The names of the jobs of a submission of captions."""
+    base = f"{app.run.job_name('captions', 'write')}-{number}"
+    return [base, f"{base}-seal"]
+
+
+def cancelled(fake_slurm) -> list[str]:
+    """The names of the jobs that scancel was called for; it must be asked by nothing else."""
+    calls = fake_slurm.arguments("scancel")
+    assert all(len(words) == 2 and words[1] == f"--user={os.getuid()}" for words in calls), calls
+    return [words[0].removeprefix("--name=") for words in calls]
+
+
 @pytest.fixture
 def in_queue(app, fake_slurm):
-    """Make squeue answer that the array of a submission is waiting."""
+    """Make squeue answer that the array of the first submission is waiting."""
 
-    def answer(job: str = "101", phase: str = "write", **more) -> None:
-        name = app.run.job_name("captions", phase)
+    def answer(job: str = "101", **more) -> None:
+        name = f"{app.run.job_name('captions', 'write')}-1"
         fake_slurm.answer("squeue", {"stdout": row(job, name, **({"index": 0} | more))})
 
     return answer
@@ -38,8 +51,8 @@ def test_a_phase_becomes_an_array_and_a_seal_job_behind_it(app, fake_slurm):
     assert "#SBATCH --array=0-2\n" in array
     assert "#SBATCH --dependency=afterany:101\n" in seal
     run_id = app.run.run_id()
-    assert f"#SBATCH --job-name=synthclip-{run_id}-captions-write\n" in array
-    assert f"#SBATCH --job-name=synthclip-{run_id}-captions-write-seal\n" in seal
+    assert f"#SBATCH --job-name=synthclip-{run_id}-captions-write-1\n" in array
+    assert f"#SBATCH --job-name=synthclip-{run_id}-captions-write-1-seal\n" in seal
     assert "#SBATCH --partition=gpu\n" in array and "#SBATCH --partition=gpu\n" in seal
     [one] = app.submissions()
     assert (one.state, one.num_elements, one.job_ids) == ("submitted", 3, ["101", "102"])
@@ -87,7 +100,7 @@ def test_a_refusal_is_told_with_a_hint_and_leaves_nothing(app, fake_slurm, words
     assert "Traceback" not in outcome.err
     assert list(app.run.submissions_path.iterdir()) == []
     assert not [path for path in tree(app.path) if path.endswith((".pkl", ".sh"))]
-    assert fake_slurm.arguments("scancel") == ([] if refused == "array" else [["55"]])
+    assert cancelled(fake_slurm) == ([] if refused == "array" else own_names(app))
     # Mended, the same command goes on where the refusal left it.
     fake_slurm.answer("sbatch", {"stdout": "Submitted batch job 60\n"}, {"stdout": "Submitted batch job 61\n"})
     (fake_slurm.state / "sbatch.calls").unlink()
@@ -95,21 +108,24 @@ def test_a_refusal_is_told_with_a_hint_and_leaves_nothing(app, fake_slurm, words
     assert [one.job_ids for one in app.submissions()] == [["60", "61"]]
 
 
-def test_an_array_left_running_by_a_refused_seal_job_is_named_and_found_again(app, fake_slurm, in_queue):
+def test_an_array_left_running_by_a_refused_seal_job_is_found_again_and_gets_its_seal_job(app, fake_slurm, in_queue):
     no = {"exit": 1, "stderr": "sbatch: error: AssocMaxSubmitJobLimit\n"}
     fake_slurm.answer("sbatch", {"stdout": "Submitted batch job 55\n"}, no)
     fake_slurm.answer("scancel", {"exit": 1, "stderr": "Unable to contact slurm controller"})
     outcome = app("submit", *SMALL)
     assert outcome.code == 2
-    assert "AssocMaxSubmitJobLimit" in outcome.err and "scancel 55" in outcome.err
+    assert "AssocMaxSubmitJobLimit" in outcome.err
     # The elements may start any moment and look for their submission: it must still be there.
     [one] = app.submissions()
     assert one.record["array_jobs"] == ["55"]
     in_queue("55")
+    the_command_is_gone(app)
+    fake_slurm.answer("sbatch", {"stdout": "Submitted batch job 56\n"})
     again = app("resume", "cluster=slurm")
     assert again.code == 0, again
-    assert "already submitted" in again.out
-    assert len(fake_slurm.calls("sbatch")) == 2
+    assert "already submitted as 00001-captions (jobs 55, 56)" in again.out
+    assert "#SBATCH --dependency=afterany:55\n" in fake_slurm.scripts()[2]
+    assert len(fake_slurm.calls("sbatch")) == 3
 
 
 def test_one_of_several_arrays_left_running_keeps_its_submission_as_well(app, fake_slurm):
@@ -120,12 +136,14 @@ def test_one_of_several_arrays_left_running_keeps_its_submission_as_well(app, fa
     assert outcome.code == 2
     assert "AssocMaxSubmitJobLimit" in outcome.err and "scancel 55" in outcome.err
     [one] = app.submissions()
-    assert one.record["array_jobs"] == ["55"]
+    assert one.state == "claimed"
     assert len(list(one.path.glob("55_*_submitted.pkl"))) == 2
 
 
-def test_no_sbatch_on_the_path_is_a_refusal_that_names_the_local_cluster(app, fake_slurm):
-    fake_slurm.remove("sbatch")
+@pytest.mark.parametrize("missing", [("sbatch",), ("sbatch", "scancel", "squeue", "srun", "scontrol", "sacct")])
+def test_no_sbatch_on_the_path_is_a_refusal_that_names_the_local_cluster(app, fake_slurm, missing):
+    for program in missing:
+        fake_slurm.remove(program)
     outcome = app("submit", *SMALL)
     assert outcome.code == 2
     assert "not on the PATH" in outcome.err and "cluster=local" in outcome.err
@@ -194,7 +212,7 @@ def test_what_is_in_the_queue_is_not_submitted_again(app, fake_slurm, in_queue):
 
 def test_a_seal_job_that_still_waits_keeps_the_phase_alive(app, fake_slurm):
     assert app("submit", *SMALL).code == 0
-    name = app.run.job_name("captions", "write-seal")
+    [_, name] = own_names(app)
     fake_slurm.answer("squeue", {"stdout": row("102", name, reason="Dependency")})
     assert "already submitted" in app("resume").out
     assert len(fake_slurm.calls("sbatch")) == 2
@@ -210,11 +228,20 @@ def test_what_has_left_the_queue_is_submitted_again_for_what_is_missing(app, fak
 
 def crashed_before_the_record_was_finished(app) -> None:
     """As if the command had been killed between sbatch's answer and the writing of it."""
+    forget(app, "array_jobs", "seal_jobs")
+    the_command_is_gone(app)
+
+
+def forget(app, *keys: str) -> None:
+    """Put the record back to where it was before these were known."""
     [one] = app.submissions()
-    record = {key: value for key, value in one.record.items() if key not in ("array_jobs", "seal_jobs")}
-    (one.path / "record.json").write_text(json.dumps(record))
+    record = {key: value for key, value in one.record.items() if key not in keys}
+    (one.path / "record.json").write_text(json.dumps(record | {"state": "claimed"}))
+
+
+def the_command_is_gone(app) -> None:
     [one] = app.submissions()
-    update(one, state="claimed", claimer={**one.record["claimer"], "pid": 2**22 + 1})
+    update(one, claimer={**one.record["claimer"], "pid": 2**22 + 1})
 
 
 def test_a_job_whose_id_was_never_recorded_is_found_by_its_name(app, fake_slurm, in_queue):
@@ -223,8 +250,10 @@ def test_a_job_whose_id_was_never_recorded_is_found_by_its_name(app, fake_slurm,
     in_queue()
     outcome = app("resume", "cluster=slurm")
     assert outcome.code == 0, outcome
-    assert "already submitted as 00001-captions" in outcome.out
+    assert "00001-captions is being submitted by another command, or was left half-way" in outcome.out
     assert len(fake_slurm.calls("sbatch")) == 2
+    assert app("cancel").code == 0
+    assert cancelled(fake_slurm) == own_names(app)
 
 
 def test_a_claim_of_a_dead_command_without_a_job_is_given_up(app, fake_slurm):
@@ -240,25 +269,23 @@ def test_a_claim_of_a_living_command_is_respected(app, fake_slurm):
     from synthclip_hpc.processes import identify
 
     update(app.submissions()[0], claimer=identify(os.getpid()))
-    assert "already submitted" in app("resume", "cluster=slurm").out
+    assert "is being submitted by another command" in app("resume", "cluster=slurm").out
     assert len(fake_slurm.calls("sbatch")) == 2
 
 
-def test_cancel_names_ids_and_job_names_and_resume_goes_on(app, fake_slurm):
+def test_cancel_asks_by_the_names_of_the_submission_and_resume_goes_on(app, fake_slurm, in_queue):
     assert app("submit", *SMALL).code == 0
+    in_queue()
     assert app("cancel").code == 0
-    flat = [word for words in fake_slurm.arguments("scancel") for word in words]
-    assert {"101", "102"} <= set(flat)
-    assert {word for word in flat if word.startswith("--name=")} == {
-        f"--name={app.run.job_name('captions', phase)}" for phase in ("write", "write-seal")
-    }
+    assert cancelled(fake_slurm) == own_names(app)
     assert [one.state for one in app.submissions()] == ["cancelled"]
     assert app("resume").code == 0
     assert len(app.submissions()) == 2
 
 
-def test_a_cancel_that_slurm_refuses_leaves_the_submission_open(app, fake_slurm):
+def test_a_cancel_that_slurm_refuses_leaves_the_submission_open(app, fake_slurm, in_queue):
     assert app("submit", *SMALL).code == 0
+    in_queue()
     fake_slurm.answer("scancel", {"exit": 1, "stderr": "Unable to contact slurm controller"})
     outcome = app("cancel")
     assert outcome.code == 2

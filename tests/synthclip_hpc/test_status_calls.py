@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import all_submissions
 from tests.benchmarks.synthetic_run import JOB, Shape, sacct_answer, squeue_answer, write_run
 from tests.fake_slurm import FakeSlurm
 from tests.synthclip_hpc.app import App, spawn
@@ -38,7 +40,8 @@ def look(app: App, fake_slurm: FakeSlurm) -> Any:
 def test_status_calls_squeue_exactly_once(look: Any, fake_slurm: FakeSlurm, shape: Shape, option: str) -> None:
     run, _ = look(shape, option)
     [arguments] = fake_slurm.arguments("squeue")
-    names = {run.job_name("captions", "write"), run.job_name("captions", "write-seal")}
+    names = {name for one in all_submissions(run) for name in one.job_names}
+    assert len(names) == 2
     [asked] = [word for word in arguments if word.startswith("--name=")]
     assert set(asked.removeprefix("--name=").split(",")) == names
 
@@ -49,10 +52,12 @@ def test_status_leaves_accounting_alone_when_journals_tell_how_attempts_ended(lo
     assert "1 preemptions, 1 timeouts" in " ".join(out.split())
 
 
-def test_status_asks_accounting_once_for_all_attempts_that_vanished(look: Any, fake_slurm: FakeSlurm) -> None:
+def test_status_asks_accounting_once_for_all_attempts_that_vanished(app: App, look: Any, fake_slurm: FakeSlurm) -> None:
     _, out = look(VANISHED, "--once")
     [arguments] = fake_slurm.arguments("sacct")
     assert arguments[arguments.index("-j") + 1] == JOB
+    created = all_submissions(Run(app.path))[0].record["created"]
+    assert arguments[arguments.index("-S") + 1] == time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(created - 3600))
     assert "2 preemptions, 1 timeouts, 1 node failures" in " ".join(out.split())
 
 

@@ -62,7 +62,7 @@ def journal(submitted):
 @pytest.fixture
 def queue(submitted, fake_slurm):
     def answer(*elements: tuple[int, str, str]) -> None:
-        name = submitted.run.job_name("captions", "write")
+        name = submitted.submissions()[-1].job_names[0]
         lines = [row("101", name, state, reason, index=index) for index, state, reason in elements]
         fake_slurm.answer("squeue", {"stdout": "".join(lines)})
 
