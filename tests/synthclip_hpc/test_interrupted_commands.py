@@ -13,7 +13,9 @@ from tests.synthclip_hpc.test_local_life import wait_for
 from tests.synthclip_hpc.test_slurm_submission import SMALL, cancelled, own_names, row, the_command_is_gone
 
 LOCAL = (*SMALL[:-1], "workers=1", "cluster=local")
-DIES_BEFORE_THE_SEAL_JOB = "import synthclip_hpc.launch.arrays as arrays; arrays.submit_job = lambda *given: os._exit(9)"
+DIES_BEFORE_THE_SEAL_JOB = (
+    "import synthclip_hpc.launch.arrays as arrays; arrays.submit_job = lambda *given: os._exit(9)"
+)
 DIES_BEHIND_THE_SUPERVISOR = """
 import subprocess, types
 import synthclip_hpc.launch.local as local
@@ -197,7 +199,7 @@ def test_a_finished_stage_is_told_from_another_directory_when_its_bank_is_gone(a
     for words in (["stage=captions"], ["stage=captions", "workers=3"]):
         outcome = app("submit", *words)
         assert outcome.code == 0, outcome
-        assert "captions/write: done (2 shards sealed)" in outcome.out or "captions/write: done (1" in outcome.out
+        assert "captions/write: done (1 shards sealed)" in outcome.out
     assert app("resume").code == 0
     outcome = app("submit", "stage=captions", "seed=5")
     assert outcome.code == 2
@@ -206,7 +208,7 @@ def test_a_finished_stage_is_told_from_another_directory_when_its_bank_is_gone(a
 
 
 def test_a_profile_is_frozen_where_it_lies(app, fake_slurm, tmp_path, monkeypatch):
-    (tmp_path / "mine.toml").write_text('[defaults]\npartition = "gpu"\n')
+    (tmp_path / "mine.toml").write_text('[default]\npartition = "gpu"\n')
     outcome = app("submit", *SMALL, "slurm.profile=mine.toml")
     assert outcome.code == 0, outcome
     assert app.run.load_config().slurm.profile == str(tmp_path / "mine.toml")
