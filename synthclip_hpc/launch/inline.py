@@ -9,7 +9,7 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.launch.chain import Link
 from synthclip_hpc.run import Run
 from synthclip_hpc.sealing import seal_phase
-from synthclip_hpc.worker import Bench, bound_inputs, describe, work
+from synthclip_hpc.work import Bench, bound_inputs, describe, work
 
 
 def do_inline(run: Run, link: Link, config: RunConfig) -> None:

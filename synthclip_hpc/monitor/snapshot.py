@@ -14,33 +14,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class PhaseStatus:
-    """One phase of a stage; the fields mean what those of StageStatus mean."""
-
-    name: str
-    state: str
-    shards_total: int
-    shards_done: int
-    items_total: int
-    items_done: int
-    items_rejected: int
-    items_per_s: float | None
-    eta_s: float | None
-    attempts: int
-    running: int
-    preemptions: int
-    timeouts: int
-    node_failures: int
-    failures: int
-    requeues: int
-    cancellations: int
-    unknown: int
-    message: str
-    heard_age_s: float | None
-
-
-@dataclass(frozen=True)
-class StageStatus:
-    """One stage: its phases summed; items, rate and ETA are those of the phase at work (the last one that began)."""
+    """One phase of a stage."""
 
     name: str
     state: str
@@ -71,6 +45,12 @@ class StageStatus:
     """Why it waits or what went wrong last, in a line."""
     heard_age_s: float | None
     """Seconds since the last event of any attempt."""
+
+
+@dataclass(frozen=True)
+class StageStatus(PhaseStatus):
+    """One stage: its phases summed; items, rate and ETA are those of the phase at work (the last one that began)."""
+
     phases: tuple[PhaseStatus, ...]
 
 

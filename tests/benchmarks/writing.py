@@ -13,7 +13,7 @@ from synthclip_hpc.config import CaptionsConfig, ConceptsConfig, RunConfig
 from synthclip_hpc.launch.chain import bind, lay_out
 from synthclip_hpc.launch.inline import do_inline
 from synthclip_hpc.run import Run
-from synthclip_hpc.worker import Bench, bound_inputs, work
+from synthclip_hpc.work import Bench, bound_inputs, work
 from tests.benchmarks.bank import write_bank
 from tests.benchmarks.measure import Result
 
