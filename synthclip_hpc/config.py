@@ -82,7 +82,7 @@ class RetriesConfig:
     errors: int = execution(3)
     """Shards that may fail with an error of our own before the attempt ends."""
     unknown: int = execution(20)
-    """Restarts whose cause nobody could tell (a local worker found dead; on Slurm, one that accounting cannot explain)."""
+    """Restarts whose cause nobody could tell (a worker found dead, one that accounting cannot explain)."""
 
 
 @dataclass(frozen=True)
