@@ -8,6 +8,11 @@ import re
 _ASSOCIATIONS = "see `sacctmgr show assoc user=$USER format=account,partition,qos`, and set "
 _HINTS = [
     (
+        r"res_nsearch|configuration source|fetch_config|cannot stat file|s_p_parse_file",
+        "no Slurm is set up for this shell: use cluster=local, or start one with `python -m slurm.onemachine up` and "
+        "use cluster=onemachine; if SLURM_CONF names a cluster that is gone, `unset SLURM_CONF`",
+    ),
+    (
         r"QOS\w*Submit|Assoc\w*Submit|MaxSubmit|accounting/QOS policy|submit limit|job count limit",
         "a limit on submitted jobs is reached: lower slurm.elements, or wait until jobs of yours have ended",
     ),

@@ -50,6 +50,8 @@ def normalise(argv: list[str], types: Mapping[str, Any]) -> list[str]:
         key = name.replace("-", "_")
         is_flag = word.startswith("--")
         if not is_flag and (not equals or (waiting and key not in types)):
+            if waiting is None and key in types:
+                raise UserError(f"{word!r}: needs a value; write {word}=VALUE. See --help")
             if waiting is None:
                 raise UserError(f"{word!r}: not understood; write key=value{nearest(key, types)}. See --help")
             result.append(word)

@@ -32,6 +32,7 @@ def follow(run: Run) -> int:
                 live.update(render(snapshot), refresh=True)
         console.print()
     except KeyboardInterrupt:
+        console.print()
         console.print(
             f"no longer following; the work goes on. Look again: python -m synthclip_hpc.status run={run.path}"
         )

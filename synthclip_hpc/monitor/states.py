@@ -68,6 +68,8 @@ def phase_state(
         reason = pending.most_common(1)[0][0]
         if set(pending) == {"Dependency"}:
             return "waiting", "waits for the stage before it"
+        if reason == "None":
+            return "pending", "Slurm has not looked at it yet"
         return "pending", f"Slurm says {reason}"
     if alive:
         started = any(story.submission == one.name for one in alive for story in stories)
