@@ -55,7 +55,7 @@ def run_attempt(
         pid=os.getpid(),
     )
     reason, detail = _how_it_ended(lambda: _element(run, submission, attempt, element, journal, stop, num_tasks))
-    journal.event("end", reason=reason, **detail)
+    journal.event("end", reason=reason, signal=stop.signal_name, **detail)
     journal.close()
     return reason
 
