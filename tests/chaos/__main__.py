@@ -74,7 +74,7 @@ def _campaign(
     say: object,
 ) -> Verdict:
     assert callable(say)
-    rng = random.Random(f"{where}-{seed}")
+    rng = random.Random(f"{where}/{seed}")
     run = work / f"{where}-{seed}"
     if where == "local":
         product, injections, watch = run_locally(scenario, run, bank, rng, say, run_seed=seed)

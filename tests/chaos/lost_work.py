@@ -22,12 +22,18 @@ class LostWork:
     made_twice: int = 0
     """Made again without an overlap: must stay within a batch an interruption."""
     cut_off: dict[str, float] = field(default_factory=dict)
-    """Attempt that was killed -> items it must have had in the making, estimated from its speed."""
+    """Attempt that was killed -> items it had in the making: the time since its last append, at its own pace."""
     problems: list[str] = field(default_factory=list)
 
 
-def account(attempts: list[Attempt], scenario: Scenario, ends: Mapping[str, float]) -> LostWork:
-    """Go through all visits. `ends`: when each attempt that was killed had ended (seconds since 1970)."""
+def account(
+    attempts: list[Attempt], scenario: Scenario, ends: Mapping[str, float], appends: Mapping[str, float]
+) -> LostWork:
+    """Go through all visits.
+
+    `ends`: when each attempt that was killed had ended; `appends`: when each had last written to a partial file, both
+    in seconds since 1970.
+    """
     result = LostWork()
     visits: dict[int, list[tuple[Attempt, Visit]]] = defaultdict(list)
     for attempt in attempts:
@@ -50,7 +56,12 @@ def account(attempts: list[Attempt], scenario: Scenario, ends: Mapping[str, floa
         )
     for attempt in attempts:
         if attempt.end is None and attempt.visits and attempt.name in ends:
-            result.cut_off[attempt.name] = _cut_off(attempt, ends[attempt.name], scenario)
+            last_append = appends.get(attempt.name, 0.0)
+            cut, pace = _cut_off(attempt, ends[attempt.name], last_append)
+            result.cut_off[attempt.name] = cut
+            # Half a batch for a machine that is slow just then; the second is accounting's, which has no smaller unit.
+            if cut > 1.5 * scenario.batch_items + pace:
+                result.problems.append(f"{attempt.name}: {cut:.0f} items in the making when it was killed")
     return result
 
 
@@ -92,15 +103,10 @@ def _union(ranges: list[tuple[int, int]]) -> int:
     return total
 
 
-def _cut_off(attempt: Attempt, ended: float, scenario: Scenario) -> float:
-    last = attempt.visits[-1]
-    paces = [
-        (items - before) / (time - began)
-        for visit in attempt.visits
-        for (began, before), (time, items) in zip(
-            [(visit.began, visit.resumed_items), *visit.steps], visit.steps, strict=False
-        )
-        if time > began and items > before
-    ]
-    pace = max(paces, default=0.0)
-    return min(float(scenario.batch_items), max(0.0, ended - last.last_time) * pace)
+def _cut_off(attempt: Attempt, ended: float, last_append: float) -> tuple[float, float]:
+    """Return the items in the making, and the items a second that the attempt made while it worked on shards."""
+    worked_s = sum(visit.last_time - visit.began for visit in attempt.visits)
+    made = sum(visit.last_items - visit.resumed_items for visit in attempt.visits)
+    pace = made / worked_s if worked_s > 0 else 0.0
+    since = max(last_append, attempt.visits[-1].last_time)
+    return max(0.0, ended - since) * pace, pace

@@ -39,10 +39,11 @@ def _sum(verdict: Verdict) -> str:
     kept = "all promises kept" if not verdict.problems else f"{len(verdict.problems)} BREACHES"
     worst = max(work.cut_off.values(), default=0.0)
     causes = _list(Counter({cause: count for cause, count in verdict.status.items() if count}))
+    notes = "".join(f"; {note}" for note in verdict.notes)
     return (
         f"{verdict.name}: {verdict.attempts} attempts; {work.made} items appended, {work.made_twice} of them twice "
         f"({work.made_twice_overlapping} more by overlapping attempts); at most {worst:.0f} items cut off by one kill; "
-        f"status ({verdict.samples} answers) counted {causes or 'nothing'}; {kept}"
+        f"status ({verdict.samples} answers) counted {causes or 'nothing'}; {kept}{notes}"
     )
 
 

@@ -39,16 +39,25 @@ def test_a_successor_that_begins_before_its_predecessors_last_batch_is_found() -
     first = attempt("1_0_0", Visit(0, 1.0, 1.1, 0, [(3.0, 25), (5.0, 50)]))
     good = attempt("1_0_1", Visit(0, 9.0, 9.1, 50, [(20.0, 250)], done_at=20.0), end="completed")
     bad = attempt("1_0_1", Visit(0, 9.0, 9.1, 0, [(20.0, 250)], done_at=20.0), end="completed")
-    assert account([first, good], SCENARIO, {"1_0_0": 6.0}).problems == []
-    result = account([first, bad], SCENARIO, {"1_0_0": 6.0})
+    assert account([first, good], SCENARIO, {"1_0_0": 6.0}, {}).problems == []
+    result = account([first, bad], SCENARIO, {"1_0_0": 6.0}, {})
     assert result.made_twice == 50
     assert len(result.problems) == 2
+
+
+def test_more_than_a_batch_in_the_making_is_found() -> None:
+    killed = attempt("1_0_0", Visit(0, 1.0, 1.0, 0, [(6.0, 25), (11.0, 50)]))
+    successor = attempt("1_0_1", Visit(0, 29.0, 29.1, 50, [(49.0, 250)], done_at=49.0), end="completed")
+    kept = account([killed, successor], SCENARIO, {"1_0_0": 20.0}, {"1_0_0": 16.0})
+    assert (kept.problems, kept.cut_off) == ([], {"1_0_0": 20.0})
+    lost = account([killed, successor], SCENARIO, {"1_0_0": 20.0}, {})
+    assert lost.problems == ["1_0_0: 45 items in the making when it was killed"]
 
 
 def test_two_attempts_at_once_are_accounted_apart() -> None:
     lost = attempt("1_0_0", Visit(0, 1.0, 1.1, 0, [(3.0, 25), (30.0, 100)]))
     successor = attempt("1_0_1", Visit(0, 9.0, 9.1, 25, [(40.0, 250)], done_at=40.0), end="completed")
-    result = account([lost, successor], SCENARIO, {})
+    result = account([lost, successor], SCENARIO, {}, {})
     assert (result.problems, result.made_twice, result.made_twice_overlapping) == ([], 0, 75)
 
 

@@ -36,6 +36,8 @@ class Verdict:
     status: dict[str, int] = field(default_factory=dict)
     """The causes as `status --json` counted them at the end."""
     samples: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What is no breach of ours: gaps in Slurm's own records, for which `unknown` is the true word."""
 
 
 def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -> Verdict:
@@ -55,7 +57,8 @@ def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -
     blows = [one for one in campaign.injections if one.fault in _KILLS]
     ends |= {name: blow.time for blow in blows for name in blow.attempts}
     verdict = _judge(name, product, campaign.injections, campaign.watch, calm, scenario, told, ends)
-    verdict.problems += unexplained(told) + without_record(told)
+    verdict.problems += unexplained(told)
+    verdict.notes += without_record(told)
     return verdict
 
 
@@ -92,7 +95,7 @@ def _judge(
 ) -> Verdict:
     run = product.run
     attempts = read_attempts(run, scenario.stage, scenario.phase)
-    work = account(attempts, scenario, ends)
+    work = account(attempts, scenario, ends, watch.appends.last)
     different = comparison.differences(calm, run, scenario)
     problems = [*different, *comparison.lost_or_doubled(run, scenario), *work.problems]
     problems += _promise(product.verify, "verify")

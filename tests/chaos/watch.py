@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.chaos.appends import Appends
 from tests.chaos.product import Product
 from tests.chaos.scenario import Scenario
 
@@ -41,16 +42,22 @@ class Watch:
     errors: list[str] = field(default_factory=list)
     quiet_until: float = 0.0
     """Until then (after a cancel) workers that end within Slurm's KillWait do not make the run `running`."""
+    appends: Appends = field(init=False)
     _end: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
+    def __post_init__(self) -> None:
+        self.appends = Appends(self.product.run / self.scenario.stage / self.scenario.phase / "partial")
+
     def __enter__(self) -> Watch:
+        self.appends.__enter__()
         self._thread = threading.Thread(target=self._poll, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
+        self.appends.__exit__()
         if self._thread is not None:
             self._thread.join(60)
 

@@ -16,6 +16,7 @@ _ROOT = Path(__file__).parents[2]
 _HEAD = """\
 import os, signal, sys, time
 from slurm.signals import StopFlag, Stopped, wait_to_be_killed
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever a nohup around the tests has set
 flag = StopFlag()
 flag.install()
 def say(*words):
