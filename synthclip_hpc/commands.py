@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from synthclip_hpc.arguments import field_types, normalise, parse, value_of
-from synthclip_hpc.config import BUILT_IN_BANKS, RunConfig, with_values
+from synthclip_hpc.config import BUILT_IN_BANKS, BUILT_IN_MODELS, BUILT_IN_PROMPTS, RunConfig, get, with_values
 from synthclip_hpc.config_files import apply_file, apply_preset
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.run import Run, resolve_run
@@ -29,13 +29,19 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class LaunchOptions(RunConfig, RunOptions):
-    """Options of the commands that start work; all keys of the configuration are options too."""
+class ConfigOptions(RunConfig, RunOptions):
+    """Options of the commands that take a configuration: all its keys are options too."""
+
+    config: Optional[str] = None
+    """TOML file with configuration keys."""
+
+
+@dataclass(frozen=True)
+class LaunchOptions(ConfigOptions):
+    """Options of the commands that start work."""
 
     cluster: str = "auto"
     """Where to work: `local`, `slurm`, `onemachine`, or `auto` (Slurm when sbatch is on the PATH)."""
-    config: Optional[str] = None
-    """TOML file with configuration keys."""
     wait: bool = False
     """Follow the work until it ends."""
     dry_run: bool = False
@@ -56,7 +62,15 @@ class SubmitOptions(LaunchOptions):
     """Also submit the stages that must come first."""
 
 
-L = TypeVar("L", bound=LaunchOptions)
+# Keys whose value may be a path, each with the names that mean something else.
+_PATH_KEYS = {
+    "concepts.bank": BUILT_IN_BANKS,
+    "concepts.exclude": BUILT_IN_BANKS,
+    "captions.prompt": BUILT_IN_PROMPTS,
+    "captions.model": BUILT_IN_MODELS,
+}
+
+C = TypeVar("C", bound=ConfigOptions)
 R = TypeVar("R", bound=RunOptions)
 
 
@@ -65,8 +79,8 @@ def parse_run_options(cls: type[R], argv: list[str], prog: str, description: str
     return parse(cls, normalise(argv, field_types(cls)), cls(), prog, description)
 
 
-def parse_launch_options(cls: type[L], argv: list[str], prog: str, description: str) -> tuple[Run, L]:
-    """Parse the options of a command that starts work, over the run's frozen configuration if there is one."""
+def parse_config_options(cls: type[C], argv: list[str], prog: str, description: str) -> tuple[Run, C]:
+    """Parse the options of a command that takes a configuration, over the run's frozen one if there is one."""
     tokens = normalise(argv, field_types(cls))
     run = resolve_run(value_of("run", tokens))
     run.check_place()
@@ -85,18 +99,20 @@ def parse_launch_options(cls: type[L], argv: list[str], prog: str, description: 
     return run, _anchored(parse(cls, tokens, default, prog, description))
 
 
-def _anchored(options: L) -> L:
+def _anchored(options: C) -> C:
     """Make the paths in the configuration absolute: a run must not depend on where a later command is typed."""
     changes: dict[str, Any] = {}
-    bank, profile = options.concepts.bank, options.slurm.profile
-    if bank not in BUILT_IN_BANKS and Path(bank).expanduser().exists():
-        changes["concepts.bank"] = str(Path(bank).expanduser().absolute())
+    for key, built_in in _PATH_KEYS.items():
+        name = get(options, key)
+        if name is not None and name not in built_in and Path(name).expanduser().exists():
+            changes[key] = str(Path(name).expanduser().absolute())
+    profile = options.slurm.profile
     if profile is not None and ("/" in profile or profile.endswith(".toml")) and Path(profile).expanduser().exists():
         changes["slurm.profile"] = str(Path(profile).expanduser().absolute())
     return with_values(options, changes)
 
 
-def config_of(options: LaunchOptions) -> RunConfig:
+def config_of(options: ConfigOptions) -> RunConfig:
     """Return the configuration part of a command's options."""
     return RunConfig(**{item.name: getattr(options, item.name) for item in dataclasses.fields(RunConfig)})
 

@@ -17,8 +17,10 @@ from typing import Any, Optional, TypeVar, Union
 
 T = TypeVar("T")
 
-BUILT_IN_BANKS = ("emoji",)
-"""Concept banks that ship with the package."""
+# What ships with the package, by key: names that are no paths.
+BUILT_IN_BANKS = ("wordnet", "emoji")
+BUILT_IN_PROMPTS = ("paper", "released", "unconditioned", "topics", "in-context")
+BUILT_IN_MODELS = ("smollm2",)
 
 
 def identity(default: T) -> T:
@@ -37,13 +39,17 @@ def execution(default: T) -> T:
 class ConceptsConfig:
     """Which concepts captions are written for."""
 
-    bank: str = identity("emoji")
-    """Concept bank: `emoji` (built in), or a path: text (a concept a line), JSON list or TSV (first column), also
-    compressed (.gz, .zst)."""
+    bank: str = identity("wordnet")
+    """Concept bank: `wordnet` (the numbers 0 to 99 and 86,554 names), `emoji` (446 nouns), or a path: text (a concept a
+    line; `#` starts no comment), JSON list such as MetaCLIP's metadata.json, or TSV (first column); also packed (.gz,
+    .zst)."""
     limit: int = identity(0)
     """Keep the first so many concepts of the bank (0 = all)."""
     sample: int = identity(0)
     """Keep so many concepts of the bank, drawn with the run's seed (0 = all). Not together with `limit`."""
+    exclude: Optional[str] = identity(None)
+    """File of concepts to leave out, in any form a bank may have: a safety list, say. Whole concepts are compared,
+    whatever their case. They keep their place and count as rejects, so that no other caption changes."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,72 @@ class TemplateConfig:
 
 
 @dataclass(frozen=True)
+class TransformersConfig:
+    """The `transformers` engine."""
+
+    device_batch_items: int = execution(0)
+    """Prompts on the device at once (0 = the whole batch); it halves by itself when the device runs out of memory."""
+
+
+@dataclass(frozen=True)
+class VllmConfig:
+    """The `vllm` engine."""
+
+    eager: bool = identity(False)
+    """Leave out compilation and CUDA graphs: starts faster, runs slower, and rounds differently."""
+    tensor_parallel: int = execution(1)
+    """GPUs that one engine spreads its model over."""
+    gpu_memory: float = execution(0.9)
+    """Share of a GPU's memory that the engine may take."""
+    cpu_cache_gib: int = execution(1)
+    """GiB of memory for the key-value cache with `captions.device=cpu`."""
+
+
+@dataclass(frozen=True)
 class CaptionsConfig:
     """How captions are written."""
 
     engine: str = identity("template")
-    """What writes the captions: `template` (CLIP's zero-shot templates: the paper's NaiveCLIP)."""
+    """What writes the captions: `template` (CLIP's zero-shot templates: the paper's NaiveCLIP), `transformers`, `vllm`,
+    or an engine of your own as `module:function`."""
+    model: str = identity("mistralai/Mistral-7B-Instruct-v0.2")
+    """Language model: a local folder, a hub id, or `smollm2` (SmolLM2-135M-Instruct from the package registry)."""
+    revision: Optional[str] = identity(None)
+    """Branch, tag or commit of a hub id (default: the one in the local cache's `main`)."""
+    prompt: str = identity("paper")
+    """What the model is asked: `paper`, `released`, `unconditioned`, `topics`, `in-context`, or a text file with
+    `{concept}` in it."""
     per_concept: int = identity(1)
     """Captions for each concept."""
     shard_items: int = identity(1000)
     """Captions in one shard: one output file, the unit of completion."""
     batch_items: int = identity(256)
     """Captions handed to the engine at once: the most that a kill can cost."""
+    temperature: float = identity(0.7)
+    """Sampling temperature (0 = always the likeliest token)."""
+    top_p: float = identity(0.95)
+    """Sample among the likeliest tokens that together have this probability."""
+    presence_penalty: float = identity(1.0)
+    """Taken off the logit of each token that the answer has already."""
+    frequency_penalty: float = identity(1.0)
+    """Taken off the logit of a token for each time that the answer has it already."""
+    max_tokens: int = identity(0)
+    """Longest answer, in tokens (0 = 64 for each caption that the prompt asks for)."""
+    max_words: int = identity(15)
+    """Longest caption, in words (0 = any)."""
+    require_concept: bool = identity(False)
+    """Reject a caption that does not name its concept."""
+    max_tries: int = identity(3)
+    """Answers asked for until a caption passes the checks."""
+    device: str = identity("cuda")
+    """Where a language model runs: `cuda` or `cpu`."""
+    dtype: str = identity("auto")
+    """`float32`, `bfloat16`, `float16`, or `auto`: bfloat16, and float32 for `transformers` on the CPU."""
+    threads: int = identity(1)
+    """CPU threads of a worker: the order of a sum depends on them."""
     template: TemplateConfig = field(default_factory=TemplateConfig)
+    transformers: TransformersConfig = field(default_factory=TransformersConfig)
+    vllm: VllmConfig = field(default_factory=VllmConfig)
 
 
 @dataclass(frozen=True)
@@ -140,7 +200,7 @@ class RunConfig:
     seed: int = identity(0)
     """Seed of everything random."""
     workers: int = execution(0)
-    """Worker processes with `cluster=local` (0 = one per core)."""
+    """Worker processes with `cluster=local` (0 = cores over threads a worker)."""
     concepts: ConceptsConfig = field(default_factory=ConceptsConfig)
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
     retries: RetriesConfig = field(default_factory=RetriesConfig)
@@ -162,8 +222,8 @@ def keys_with_role(role: str) -> list[str]:
     return [key for key, _, item in flatten(RunConfig()) if item.metadata.get("role") == role]
 
 
-def get(config: RunConfig, key: str) -> Any:
-    """Return the value at a dotted key."""
+def get(config: Any, key: str) -> Any:
+    """Return the value at a dotted key of a nested dataclass."""
     value: Any = config
     for name in key.split("."):
         value = getattr(value, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from synthclip_hpc.commands import LaunchOptions, config_of, parse_launch_options
+from synthclip_hpc.commands import LaunchOptions, config_of, parse_config_options
 from synthclip_hpc.errors import UserError, run_command
 
 PROG = "python -m synthclip_hpc.resume"
@@ -12,10 +12,10 @@ PROG = "python -m synthclip_hpc.resume"
 
 def resume(argv: list[str]) -> int:
     """Submit the missing shards of every started phase and chain the rest; return the exit code."""
-    run, options = parse_launch_options(LaunchOptions, argv, PROG, "Start again what is neither finished nor alive.")
+    run, options = parse_config_options(LaunchOptions, argv, PROG, "Start again what is neither finished nor alive.")
     from synthclip_hpc.launch.chain import plan_links, started_stages
     from synthclip_hpc.launch.environment import use_latest
-    from synthclip_hpc.launch.launching import check_resources, resolve_cluster, start
+    from synthclip_hpc.launch.launching import check_places, resolve_cluster, start
     from synthclip_hpc.launch.report import dry_run_text, print_started
     from synthclip_hpc.submissions import all_submissions
 
@@ -33,7 +33,7 @@ def resume(argv: list[str]) -> int:
         # The run's own cluster, whatever this shell points to.
         use_latest(known)
     cluster = resolve_cluster(cluster)
-    check_resources(links, config, cluster)
+    check_places(run, links, config, cluster)
     if options.dry_run:
         print(dry_run_text(run, links, config, cluster), end="")
         return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from synthclip_hpc.commands import SubmitOptions, config_of, parse_launch_options
+from synthclip_hpc.commands import SubmitOptions, config_of, parse_config_options
 from synthclip_hpc.errors import run_command
 
 PROG = "python -m synthclip_hpc.submit"
@@ -16,10 +16,10 @@ PROG = "python -m synthclip_hpc.submit"
 
 def submit(argv: list[str]) -> int:
     """Parse, plan, start; return the exit code."""
-    run, options = parse_launch_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
+    run, options = parse_config_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
     from synthclip_hpc import provenance
     from synthclip_hpc.launch.chain import bind, plan_links, started_stages, with_upstream
-    from synthclip_hpc.launch.launching import check_resources, resolve_cluster, start
+    from synthclip_hpc.launch.launching import check_places, resolve_cluster, start
     from synthclip_hpc.launch.report import dry_run_text, print_started
     from synthclip_hpc.pipeline import STAGES, parse_stages
 
@@ -28,7 +28,7 @@ def submit(argv: list[str]) -> int:
     stages = with_upstream(run, parse_stages(options.stage), options.upstream)
     affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
     links = [link for link in plan_links(run, config, affected) if link.phase.stage in stages]
-    check_resources(links, config, cluster)
+    check_places(run, links, config, cluster)
     if options.dry_run:
         print(dry_run_text(run, links, config, cluster), end="")
         return 0

@@ -1,4 +1,4 @@
-"""What a caption engine is: opened once for an attempt, it writes captions for one fixed batch after the other."""
+"""What a caption engine is: opened once for an attempt, it answers one fixed batch of prompts after the other."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ from typing import NamedTuple, Protocol
 
 
 class Request(NamedTuple):
-    """One caption to write."""
+    """One answer to write."""
 
     concept: str
-    n: int
-    """Number of the caption among those of its concept, from 0."""
-    seed: int
-    """64 bits that every random choice for this caption must follow from."""
-
-
-class Answer(NamedTuple):
-    """What became of a request; exactly one of `caption` and `reject_reason` is None."""
-
-    caption: str | None
     prompt: str
-    num_tries: int
-    reject_reason: str | None
+    """What the model is asked, the concept filled in: the user's message, without any chat template."""
+    seed: int
+    """64 bits that every random choice for this answer must follow from; another try comes with another seed."""
 
 
 class Engine(Protocol):
-    """Writes captions. An answer may depend on its own batch, and on nothing else that came before."""
+    """Answers prompts. An answer may depend on its own batch and on nothing else that came before.
 
-    model: str
-    """What the `model` column says."""
+    An engine is opened by a function `(config: CaptionsConfig, model: ModelFiles | None) -> Engine`.
+    """
 
-    def generate(self, batch: Sequence[Request]) -> list[Answer]:
-        """Answer every request of a batch, in order."""
+    def generate(self, batch: Sequence[Request]) -> list[str]:
+        """Answer every request of a batch, in order: the raw text, without special tokens. Raises what went wrong."""
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The `template` engine: no language model, a concept in one of CLIP's 80 zero-shot templates.
 
-This is the paper's NaiveCLIP baseline (appendix, "importance of the LLM"). The templates are those that OpenAI
-published with CLIP for ImageNet; each caption draws one by its seed.
+This is the paper's NaiveCLIP baseline (appendix B.3). The templates are those that OpenAI published with CLIP for
+ImageNet; each caption draws one by its seed.
 """
 
 from __future__ import annotations
@@ -10,32 +10,31 @@ import time
 from collections.abc import Sequence
 from importlib import resources
 
-from synthclip_hpc.captioning.engine import Answer, Request
+from synthclip_hpc.captioning.engine import Request
+from synthclip_hpc.captioning.prompts import Prompts, TemplatePrompts
 
 
 def read_templates() -> tuple[str, ...]:
-    """Return the 80 templates, each with `{}` where the concept goes."""
+    """Return the 80 templates, each with `{concept}` where the concept goes."""
     text = (resources.files("synthclip_hpc") / "captioning" / "templates.txt").read_text(encoding="utf-8")
-    return tuple(line for line in text.split("\n") if line and not line.startswith("#"))
+    return tuple(text.strip().split("\n"))
+
+
+def template_prompts() -> Prompts:
+    """Return the prompts of this engine: number `seed % 80` of the templates."""
+    return TemplatePrompts(read_templates())
 
 
 class TemplateEngine:
-    """Fills templates, at `items_per_s` captions a second at most (0 = as fast as it can)."""
-
-    model = "template"
+    """Answers each prompt with itself, at `items_per_s` captions a second at most (0 = as fast as it can)."""
 
     def __init__(self, items_per_s: float = 0.0) -> None:
-        self.templates = read_templates()
         self.items_per_s = items_per_s
 
-    def generate(self, batch: Sequence[Request]) -> list[Answer]:
-        """Answer every request; a template never fails, so none is rejected."""
+    def generate(self, batch: Sequence[Request]) -> list[str]:
+        """Return the prompts: filled templates are the captions."""
         started = time.monotonic()
-        count = len(self.templates)
-        answers = []
-        for request in batch:
-            template = self.templates[request.seed % count]
-            answers.append(Answer(template.replace("{}", request.concept), template, 1, None))
+        answers = [request.prompt for request in batch]
         if self.items_per_s:
             time.sleep(max(0.0, len(batch) / self.items_per_s - (time.monotonic() - started)))
         return answers

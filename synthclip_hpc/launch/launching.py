@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.launch.chain import Link, is_sealed, missing_shards
 from synthclip_hpc.launch.liveness import is_being_submitted, living, open_submissions
+from synthclip_hpc.place import Place, local_place
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import check_tasks
 from synthclip_hpc.submissions import Submission, all_submissions, update, withdraw
@@ -33,19 +35,29 @@ def resolve_cluster(cluster: str) -> str:
     return cluster
 
 
-def check_resources(links: Sequence[Link], config: RunConfig, cluster: str) -> None:
-    """Refuse what the cluster would be asked for in vain, before anything is written.
+def check_places(run: Run, links: Sequence[Link], config: RunConfig, cluster: str) -> None:
+    """Refuse what would be asked for in vain, before anything is written: of Slurm, and of where workers will run.
 
     Raises UserError or ProfileError.
     """
-    if cluster == "local":
-        return
-    from synthclip_hpc.launch.arrays import find_target
+    target = None
+    if cluster != "local":
+        from synthclip_hpc.launch.arrays import find_target
 
-    target = find_target(config, cluster)
+        target = find_target(config, cluster)
     for link in links:
-        if not link.phase.inline:
-            check_tasks(link.phase.kind, target.resources(link.phase.stage))
+        if link.phase.inline or is_sealed(run, link):
+            continue
+        if target is None:
+            place = local_place()
+        else:
+            resources = target.resources(link.phase.stage)
+            check_tasks(link.phase.kind, resources)
+            gpus = resources.gpus_per_node or "gpu" in (resources.gres or "")
+            python = shlex.split(resources.python) if resources.python else None
+            place = Place(cluster, bool(gpus), python, resources.container)
+        if link.phase.check_place is not None:
+            link.phase.check_place(config, place)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards
 from synthclip_hpc.launch.launching import Started
 from synthclip_hpc.run import Run
+from synthclip_hpc.stages import concepts
 
 _WIDTHS = (12, 9, 9, 10, 9, 20, 11, 16)
 FILES_PER_SHARD = 2
@@ -20,6 +21,8 @@ FILES_PER_SUBMISSION = 3 + FILES_PER_ELEMENT
 def print_started(run: Run, started: Started) -> None:
     """Print what became of each phase, where the logs are, and how to look on."""
     print("\n".join(started.lines))
+    if (bank := concepts.told(run)) is not None:
+        print(f"bank:   {bank}")
     if not started.submissions:
         return
     latest = started.submissions[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slurm.queue import QueueRow, QueueSnapshot
@@ -42,6 +42,16 @@ def _is_later(story: Story, other: Story) -> bool:
     return story.restart > other.restart
 
 
+def _last_message(stories: Sequence[Story]) -> str:
+    """Return why the latest submission is not further: a worker's own words before those of the seal job, which only
+    knows what is missing. `stories` in the order in which they were heard of last."""
+    told = [story for story in stories if story.message]
+    if not told:
+        return ""
+    latest = [story for story in told if story.submission == told[-1].submission]
+    return next((story.message for story in reversed(latest) if story.role == "work"), latest[-1].message)
+
+
 def phase_state(
     is_sealed: bool,
     alive: list[Submission],
@@ -54,7 +64,7 @@ def phase_state(
     if is_sealed:
         return "done", ""
     stories = sorted(journals.stories.values(), key=lambda story: story.heard)
-    last_message = next((story.message for story in reversed(stories) if story.message), "")
+    last_message = _last_message(stories)
     if running or any(row.state in ("RUNNING", "COMPLETING", "CONFIGURING") for row in rows):
         return "running", last_message
     held = [row.reason for row in rows if "NeverSatisfied" in row.reason or "held" in row.reason.lower()]

@@ -1,12 +1,13 @@
 """Stage `captions`: N captions for each concept, written by an engine (paper, section 3.1).
 
 Items are laid out n-major: all concepts' first captions, then all second ones, so that a larger `captions.per_concept`
-only appends shards.
+only appends shards. Excluded concepts keep their place: their captions are rows without one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,19 @@ from sharding.ids import derive, item_id
 from sharding.marker import Counts, Promise
 from sharding.plan import Plan, ShardRange
 from sharding.table import TableError, inspect_table, write_table
-from synthclip_hpc.captioning.engine import Engine, Request
-from synthclip_hpc.captioning.engines import check_engine, open_engine
-from synthclip_hpc.config import RunConfig
+from synthclip_hpc.captioning.answering import Answer, Item, answer_batch
+from synthclip_hpc.captioning.engines import (
+    check_engine,
+    identity_of,
+    is_template,
+    model_column,
+    open_engine,
+    prompts_of,
+    rules_of,
+)
+from synthclip_hpc.config import CaptionsConfig, RunConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.place import Place
 from synthclip_hpc.stages.batches import run_batches
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
@@ -57,11 +67,6 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     """Concepts times captions a concept, in shards of `captions.shard_items`."""
     captions = config.captions
     check_engine(captions)
-    for key in ("per_concept", "shard_items", "batch_items"):
-        if getattr(captions, key) < 1:
-            raise UserError(f"captions.{key}={getattr(captions, key)}: wanted a whole number from 1")
-    if not 0 <= captions.template.items_per_s < float("inf"):
-        raise UserError(f"captions.template.items_per_s={captions.template.items_per_s}: wanted 0 (full speed) or more")
     if captions.per_concept > MAX_PER_CONCEPT:
         raise UserError(f"captions.per_concept={captions.per_concept}: wanted at most {MAX_PER_CONCEPT}")
     bank = sources.bank
@@ -76,9 +81,9 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
             "seed": config.seed,
             "concepts.sha256": bank.sha256,
             "concepts.count": len(bank.concepts),
-            "captions.engine": captions.engine,
             "captions.per_concept": captions.per_concept,
             "captions.batch_items": captions.batch_items,
+            **identity_of(captions, sources.model, sources.prompts),
         },
     )
 
@@ -86,12 +91,31 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Load the concepts and the engine once for an attempt; yield the function that writes one shard."""
+    from synthclip_hpc.captioning.models import local_path
+
+    captions, sources = config.captions, Sources(config)
+    prompts, rules, model = prompts_of(captions), rules_of(captions), sources.model
+    _refuse_other_sources(plan, captions, identity_of(captions, model, prompts))
+    if model is not None:
+        model = dataclasses.replace(model, path=local_path(model))
     table = _read_concepts(run, plan)
-    engine = open_engine(config.captions)
+    engine = open_engine(captions, model)
+    column = model_column(captions, model)
     try:
-        yield lambda task: _write_shard(task, table, engine)
+        yield lambda task: _write_shard(task, table, column, lambda items: answer_batch(engine, prompts, rules, items))
     finally:
         engine.close()
+
+
+def _refuse_other_sources(plan: Plan, config: CaptionsConfig, found: dict[str, Any]) -> None:
+    """Raise UserError when model or prompt are not what was planned: their files may have changed since."""
+    for key in ("captions.model.fingerprint", "captions.prompt.sha256"):
+        if plan.identity.get(key) != found.get(key):
+            named = config.prompt if "prompt" in key else config.model
+            raise UserError(
+                f"{key.rpartition('.')[0]}={named}: its files are not those of the plan (planned "
+                f"{plan.identity.get(key)}, here {found.get(key)}); restore them, or start a new run with what is there"
+            )
 
 
 def _read_concepts(run: Run, plan: Plan) -> pyarrow.Table:
@@ -112,7 +136,7 @@ def _columns(plan: Plan, concepts: pyarrow.Table, shard: ShardRange) -> dict[str
     """Return what is known of a shard's captions before they are written."""
     run_seed = plan.identity["seed"]
     columns: dict[str, list[Any]] = {name: [] for name in ("caption_id", "concept_id", "concept", "n", "seed")}
-    for concept_id, concept, n in _items(concepts, shard.start, shard.stop):
+    for concept_id, concept, n, _ in _items(concepts, shard.start, shard.stop):
         caption_id = item_id(concept, n)
         columns["caption_id"].append(caption_id)
         columns["concept_id"].append(concept_id)
@@ -122,17 +146,23 @@ def _columns(plan: Plan, concepts: pyarrow.Table, shard: ShardRange) -> dict[str
     return columns
 
 
-def _write_shard(task: ShardTask, concepts: pyarrow.Table, engine: Engine) -> None:
+def _write_shard(
+    task: ShardTask, concepts: pyarrow.Table, model: str, answer: Callable[[Sequence[Item]], list[Answer]]
+) -> None:
     columns = _columns(task.plan, concepts, task.shard)
     if len(set(columns["caption_id"])) != len(columns["caption_id"]):
         raise UserError(f"two captions of shard {task.shard.index} share an id; leave out one of their concepts")
-    requests = [Request(*one) for one in zip(columns["concept"], columns["n"], columns["seed"], strict=True)]
+    items = [Item(*one) for one in zip(columns["concept"], columns["seed"], strict=True)]
+    excluded = [reason for *_, reason in _items(concepts, task.shard.start, task.shard.stop)]
     first = task.shard.start
-    rows, log = run_batches(
-        task,
-        task.plan.identity["captions.batch_items"],
-        lambda start, stop: [tuple(one) for one in engine.generate(requests[start - first : stop - first])],
-    )
+
+    def make(start: int, stop: int) -> list[tuple[Any, ...]]:
+        part = slice(start - first, stop - first)
+        wanted = [item for item, reason in zip(items[part], excluded[part], strict=True) if reason is None]
+        answers = iter(answer(wanted) if wanted else ())
+        return [tuple(next(answers)) if reason is None else (None, None, 0, reason) for reason in excluded[part]]
+
+    rows, log = run_batches(task, task.plan.identity["captions.batch_items"], make)
     captions, prompts, num_tries, reasons = zip(*rows, strict=True)
     path = task.directory.staged_path(task.shard.index, task.attempt, task.plan.suffix)
     write_table(
@@ -141,25 +171,26 @@ def _write_shard(task: ShardTask, concepts: pyarrow.Table, engine: Engine) -> No
             **columns,
             "caption": captions,
             "prompt": prompts,
-            "model": [engine.model] * len(rows),
+            "model": [model] * len(rows),
             "num_tries": num_tries,
             "reject_reason": reasons,
         },
-        schema(),
+        schema().with_metadata({"concepts.sha256": task.plan.identity["concepts.sha256"]}),
     )
     task.publish(path, Counts.of(reasons))
     log.discard()
 
 
-def _items(concepts: pyarrow.Table, start: int, stop: int) -> Iterator[tuple[int, str, int]]:
-    """Yield (concept id, concept, n) of the items [start, stop), n-major."""
+def _items(concepts: pyarrow.Table, start: int, stop: int) -> Iterator[tuple[int, str, int, str | None]]:
+    """Yield (concept id, concept, n, why it gets no caption) of the items [start, stop), n-major."""
     count = concepts.num_rows
     while start < stop:
         n, offset = divmod(start, count)
         length = min(count - offset, stop - start)
         part = concepts.slice(offset, length)
-        for concept_id, concept in zip(part.column(0).to_pylist(), part.column(1).to_pylist(), strict=True):
-            yield concept_id, concept, n
+        ids, names, reasons = (column.to_pylist() for column in part.columns)
+        for concept_id, concept, reason in zip(ids, names, reasons, strict=True):
+            yield concept_id, concept, n, reason and f"concept_{reason}"
         start += length
 
 
@@ -179,9 +210,21 @@ def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
     return counts
 
 
+def check_place(config: RunConfig, place: Place) -> None:
+    """Raise UserError when the engine could not be opened where the workers are going to run."""
+    from synthclip_hpc.captioning import preflight
+
+    sources = Sources(config)
+    preflight.check_place(config.captions, place, sources.model, sources.prompts)
+
+
 def promise(config: RunConfig) -> Promise:
-    """Return `bytes` for engines that write the same caption on every machine; a language model's kernels do not."""
-    return "bytes" if config.captions.engine == "template" else "items"
+    """Return `bytes` where a caption made again is the same: everywhere but on GPUs, whose kernels do not promise it.
+
+    A language model on the CPU repeats its bytes with the same software, number of threads and CPU type.
+    """
+    captions = config.captions
+    return "bytes" if is_template(captions) or captions.device == "cpu" else "items"
 
 
 def check_unique(directory: PhaseDirectory, plan: Plan) -> None:
@@ -207,10 +250,14 @@ def check_unique(directory: PhaseDirectory, plan: Plan) -> None:
 
 def estimate(config: RunConfig) -> Estimate:
     """Return what one caption of the configured engine costs."""
-    seconds = (1 / 150_000, 1 / 50_000)
-    if config.captions.template.items_per_s:
-        seconds = (1 / config.captions.template.items_per_s,) * 2
-    return Estimate((12, 60), seconds, "measured: template engine, one core")
+    captions = config.captions
+    if is_template(captions):
+        pace = captions.template.items_per_s
+        seconds = (1 / pace, 1 / pace) if pace else (1 / 150_000, 1 / 50_000)
+        return Estimate((12, 60), seconds, "measured: template engine, one core")
+    if captions.device == "cpu":
+        return Estimate((40, 120), (1 / 8, 1), "measured: a model of 135 million parameters, one core")
+    return Estimate((40, 120), (1 / 60, 1 / 6), "guessed: a model of 7 billion parameters, one GPU", device="GPU")
 
 
 PHASES = (
@@ -224,6 +271,7 @@ PHASES = (
         inspect=inspect,
         estimate=estimate,
         promise=promise,
+        check_place=check_place,
         check_sealed=check_unique,
     ),
 )

@@ -17,11 +17,14 @@ from sharding.plan import Kind, Plan, ShardRange
 from sharding.publication import Inspect
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.place import Place
 
 if TYPE_CHECKING:
     from slurm.resources import Resources
     from slurm.signals import StopFlag
     from synthclip_hpc.captioning.bank import Bank
+    from synthclip_hpc.captioning.models import ModelFiles
+    from synthclip_hpc.captioning.prompts import Prompts
     from synthclip_hpc.run import Run
 
 
@@ -40,7 +43,29 @@ class Sources:
         from synthclip_hpc.captioning.bank import read_bank
 
         concepts = self.config.concepts
-        return read_bank(concepts.bank, limit=concepts.limit, sample=concepts.sample, seed=self.config.seed)
+        return read_bank(
+            concepts.bank,
+            limit=concepts.limit,
+            sample=concepts.sample,
+            seed=self.config.seed,
+            exclude=concepts.exclude,
+        )
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """What the caption engine is asked."""
+        from synthclip_hpc.captioning.engines import prompts_of
+
+        return prompts_of(self.config.captions)
+
+    @cached_property
+    def model(self) -> ModelFiles | None:
+        """The language model's files; None for an engine that opens none."""
+        from synthclip_hpc.captioning.engines import uses_model
+        from synthclip_hpc.captioning.models import find_model
+
+        captions = self.config.captions
+        return find_model(captions.model, captions.revision) if uses_model(captions) else None
 
 
 @dataclass(frozen=True)
@@ -73,6 +98,8 @@ class Phase:
     """What its outputs keep when they are made again; a function of what the plan binds."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
+    check_place: Callable[[RunConfig, Place], None] | None = None
+    """A look at where the work is to be done, before anything is submitted. Raises UserError."""
     check_sealed: Callable[[PhaseDirectory, Plan], None] | None = None
     """A last look at the finished phase as a whole, before its seal. Raises ValueError."""
 

@@ -83,7 +83,7 @@ def _bare_seconds(folder: Path, concepts: list[str]) -> float:
             "concept": words,
             "n": [number // NUM_CONCEPTS for number in numbers],
             "prompt": prompts,
-            "caption": [prompt.replace("{}", word) for prompt, word in zip(prompts, words, strict=True)],
+            "caption": [prompt.replace("{concept}", word) for prompt, word in zip(prompts, words, strict=True)],
         }
         pq.write_table(pa.table(columns), folder / f"{shard:05d}.parquet", compression="zstd")
     return time.monotonic() - started

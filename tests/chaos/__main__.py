@@ -6,6 +6,7 @@ import argparse
 import os
 import random
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -15,7 +16,7 @@ from slurm.onemachine import Lab, down, install_advice, missing_programs, up
 from tests.chaos.local_campaign import run_calm, run_locally
 from tests.chaos.record import append
 from tests.chaos.scenario import SCENARIOS, Scenario, write_bank
-from tests.chaos.slurm_campaign import ACTS, BREAKS, CampaignFailed, run_on_slurm
+from tests.chaos.slurm_campaign import CampaignFailed, run_on_slurm
 from tests.chaos.table import table
 from tests.chaos.verdict import Verdict, judge_local, judge_slurm
 
@@ -27,10 +28,11 @@ def main(argv: list[str]) -> int:
     if missing and given.only != "local":
         print(install_advice(missing), file=sys.stderr)
         return 2
-    scenario = SCENARIOS[given.stage]
-    if given.engine not in (None, scenario.engine):
-        print(f"--engine {given.engine}: no scenario; valid for {given.stage}: {scenario.engine}", file=sys.stderr)
+    engines = SCENARIOS[given.stage]
+    if given.engine not in (None, *engines):
+        print(f"--engine {given.engine}: no scenario; valid for {given.stage}: {', '.join(engines)}", file=sys.stderr)
         return 2
+    scenario = engines[given.engine or next(iter(engines))]
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -77,16 +79,17 @@ def _campaign(
     rng = random.Random(f"{where}/{seed}")
     run = work / f"{where}-{seed}"
     if where == "local":
-        product, injections, watch = run_locally(scenario, run, bank, rng, say, run_seed=seed)
+        workers = min(4, scenario.elements)
+        product, injections, watch = run_locally(scenario, run, bank, rng, say, run_seed=seed, workers=workers)
         return judge_local(f"local {seed}", product, injections, watch, calm, scenario)
     lab = _lab(given.dir)
     try:
-        acts = [act for act in ACTS if not given.faults or set(act.faults) & set(given.faults.split(","))]
-        breaks = BREAKS[: max(0, len(acts) - 1)]
-        campaign = run_on_slurm(lab, scenario, run, bank, rng, say, run_seed=seed, acts=acts, breaks=breaks)
+        acts = [act for act in scenario.acts if not given.faults or set(act.faults) & set(given.faults.split(","))]
+        campaign = run_on_slurm(lab, scenario, run, bank, rng, say, run_seed=seed, acts=acts)
         say(f"sealed after {campaign.seconds:.0f} s")
         return judge_slurm(f"slurm {seed}", campaign, calm, scenario)
     finally:
+        shutil.copytree(lab.directory / "log", work / f"slurm-{seed}-log", dirs_exist_ok=True)
         if not given.keep:
             down(lab)
 

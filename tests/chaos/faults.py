@@ -56,6 +56,20 @@ def sigkill_worker(place: Field, victim: Worker) -> None:
     place.note("sigkill-worker", [victim])
 
 
+def sigkill_between_shards(place: Field, victim: Worker) -> None:
+    """SIGKILL the python process of one element right after it finished a shard, its engine warm."""
+    [journal] = place.run.glob(f"*/*/journals/{victim.attempt}.jsonl")
+
+    def finished() -> int:
+        return journal.read_text(encoding="utf-8").count('"shard_done"')
+
+    before = finished()
+    if not processes.wait_until(lambda: finished() > before, 120, poll_s=0.01):
+        raise LabError(f"{victim.attempt} finished no shard in time")
+    victim.process.send(signal.SIGKILL)
+    place.note("sigkill-between-shards", [victim])
+
+
 def sigkill_slurmstepd(place: Field, victim: Worker) -> None:
     """SIGKILL the slurmstepd above the python process of one element."""
     parent = processes.read_status(victim.parent_pid)
@@ -120,6 +134,7 @@ def time_limit(place: Field, victim: Worker) -> None:
 
 FAULTS: dict[str, Callable[[Field, Worker], None]] = {
     "sigkill-worker": sigkill_worker,
+    "sigkill-between-shards": sigkill_between_shards,
     "sigkill-slurmstepd": sigkill_slurmstepd,
     "requeue": requeue,
     "preempt": preempt,

@@ -20,7 +20,7 @@ def run_calm(scenario: Scenario, run: Path, bank: Path, run_seed: int = 0) -> Pr
     """Make the undisturbed run that the others are compared with. Raises CampaignFailed."""
     product = Product(run, ("cluster=local",))
     product.submit(*scenario.identity(bank, run_seed), "workers=2")
-    if not wait_until_sealed(product, scenario.stage, scenario.phase, 120):
+    if not wait_until_sealed(product, scenario.stage, scenario.phase, scenario.timeout_s):
         raise CampaignFailed(f"the calm run did not finish\n{product.log_tails()}")
     _wait_for_end(run)
     return product
@@ -39,16 +39,15 @@ def run_locally(
     worker_kills: int = 3,
     supervisor_kills: int = 2,
     pause_s: tuple[float, float] = (1.0, 3.0),
-    timeout_s: float = 240,
 ) -> tuple[Product, list[Injection], Watch]:
     """SIGKILL workers and supervisors at random moments, `resume` after each supervisor. Raises CampaignFailed."""
     product = Product(run, ("cluster=local",))
     speed = scenario.speed(scenario.num_items / workers / planned_s)
     done: list[Injection] = []
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + scenario.timeout_s
     watch = Watch(product, scenario, lambda: _supervised(run), every_s=2.0)
     try:
-        product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", speed)
+        product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", *speed)
         with watch:
             faults = ["worker"] * worker_kills + ["supervisor"] * supervisor_kills
             for fault in rng.sample(faults, len(faults)):

@@ -6,11 +6,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
+SHORT_LIMIT_MIN = 1
+
+
+@dataclass(frozen=True)
+class Act:
+    """One submission of the run and what happens to it."""
+
+    keys: tuple[str, ...]
+    """Execution keys of the submission."""
+    faults: tuple[str, ...]
+    planned_s: float
+    """About how long the act takes: sets the workers' speed, so that work is left for the acts that follow."""
+    pause_s: tuple[float, float] = (3.0, 8.0)
+    """Shortest and longest pause before a fault."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A stage under chaos. Further stages are further instances in `SCENARIOS`."""
+    """A stage under chaos. Further stages and engines are further instances in `SCENARIOS`."""
 
     stage: str
     phase: str
@@ -22,10 +36,16 @@ class Scenario:
     shard_items: int
     batch_items: int
     elements: int
-    speed_key: str
-    """Execution key that limits the items a second of one worker."""
     id_column: str
-    engine: str = "template"
+    acts: tuple[Act, ...]
+    breaks: tuple[str, ...] = ()
+    """What parts two acts: Slurm's scancel, a second submission while the first is alive, the product's own cancel."""
+    keys: tuple[str, ...] = ()
+    """Further identity keys: engine, model."""
+    speed_key: str | None = None
+    """Execution key that limits the items a second of one worker; None for work that is slow by itself."""
+    timeout_s: float = 900
+    """A disturbed run must be finished within."""
 
     @property
     def num_items(self) -> int:
@@ -41,31 +61,67 @@ class Scenario:
             f"stage={self.stage}",
             f"seed={seed}",
             f"concepts.bank={bank}",
-            f"captions.engine={self.engine}",
             f"captions.per_concept={self.per_concept}",
             f"captions.shard_items={self.shard_items}",
             f"captions.batch_items={self.batch_items}",
+            *self.keys,
         ]
 
-    def speed(self, items_per_s: float) -> str:
-        """The argument that slows each worker down."""
-        return f"{self.speed_key}={items_per_s:.3g}"
+    def speed(self, items_per_s: float) -> list[str]:
+        """The arguments that slow each worker down."""
+        return [] if self.speed_key is None else [f"{self.speed_key}={items_per_s:.3g}"]
 
 
-SCENARIOS = {
-    "captions": Scenario(
-        stage="captions",
-        phase="write",
-        compared=(("concepts", "read"), ("captions", "write")),
-        concepts=2000,
-        per_concept=5,
-        shard_items=250,
-        batch_items=25,
-        elements=8,
-        speed_key="captions.template.items_per_s",
-        id_column="caption_id",
+_TEMPLATE = Scenario(
+    stage="captions",
+    phase="write",
+    compared=(("concepts", "read"), ("captions", "write")),
+    concepts=2000,
+    per_concept=5,
+    shard_items=250,
+    batch_items=25,
+    elements=8,
+    id_column="caption_id",
+    acts=(
+        Act(("slurm.partition=low",), ("sigkill-worker", "sigkill-slurmstepd", "requeue", "preempt"), 55),
+        Act(("slurm.partition=low-grace",), ("sigkill-worker", "preempt-grace", "node-dies"), 75),
+        Act(
+            ("slurm.partition=main", f"slurm.time_min={SHORT_LIMIT_MIN}", "slurm.signal_lead_s=10"),
+            ("sigkill-worker", "time-limit"),
+            90,
+        ),
+        Act(("slurm.partition=low",), ("node-lost", "requeue"), 75),
     ),
-}
+    breaks=("scancel", "overlap", "cancel"),
+    speed_key="captions.template.items_per_s",
+)
+_TRANSFORMERS = replace(
+    _TEMPLATE,
+    concepts=24,
+    per_concept=4,
+    shard_items=12,
+    batch_items=4,
+    elements=2,
+    acts=(
+        Act(("slurm.partition=low",), ("sigkill-worker", "requeue", "preempt"), 0, (8.0, 20.0)),
+        Act(("slurm.partition=low",), ("sigkill-between-shards", "requeue"), 0, (8.0, 20.0)),
+    ),
+    breaks=("cancel",),
+    keys=("captions.engine=transformers", "captions.model=smollm2", "captions.device=cpu", "captions.threads=1"),
+    speed_key=None,
+)
+_VLLM = replace(
+    _TRANSFORMERS,
+    keys=(
+        "captions.engine=vllm",
+        "captions.model=smollm2",
+        "captions.device=cpu",
+        "captions.threads=1",
+        "captions.vllm.eager=true",
+    ),
+)
+SCENARIOS = {"captions": {"template": _TEMPLATE, "transformers": _TRANSFORMERS, "vllm": _VLLM}}
+"""Stage -> engine -> scenario; the first engine is what `--engine` leaves out."""
 
 
 def short(scenario: Scenario, concepts: int, shard_items: int, batch_items: int, elements: int) -> Scenario:

@@ -12,39 +12,11 @@ from slurm.onemachine import Lab, resume_nodes, start_slurmd
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import Field, Injection, inject
 from tests.chaos.product import Product, ProductFailed, tail
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Act, Scenario
 from tests.chaos.watch import Watch
 
-SHORT_LIMIT_MIN = 1
 _ENDING_S = 15.0
 """Cancelled elements may live so long: KillWait, and the queue's own pace."""
-
-
-@dataclass(frozen=True)
-class Act:
-    """One submission of the run and what happens to it."""
-
-    keys: tuple[str, ...]
-    """Execution keys of the submission."""
-    faults: tuple[str, ...]
-    planned_s: float
-    """About how long the act takes: sets the workers' speed, so that work is left for the acts that follow."""
-    pause_s: tuple[float, float] = (3.0, 8.0)
-    """Shortest and longest pause before a fault."""
-
-
-ACTS = (
-    Act(("slurm.partition=low",), ("sigkill-worker", "sigkill-slurmstepd", "requeue", "preempt"), 55),
-    Act(("slurm.partition=low-grace",), ("sigkill-worker", "preempt-grace", "node-dies"), 75),
-    Act(
-        ("slurm.partition=main", f"slurm.time_min={SHORT_LIMIT_MIN}", "slurm.signal_lead_s=10"),
-        ("sigkill-worker", "time-limit"),
-        90,
-    ),
-    Act(("slurm.partition=low",), ("node-lost", "requeue"), 75),
-)
-BREAKS = ("scancel", "overlap", "cancel")
-"""What parts two acts: Slurm's scancel, a second submission while the first is alive, the product's own cancel."""
 CALM_KEYS = ("slurm.partition=main", "slurm.time_min=30", "slurm.signal_lead_s=30")
 
 
@@ -72,15 +44,14 @@ def run_on_slurm(
     say: Callable[[str], None],
     *,
     run_seed: int = 0,
-    acts: Sequence[Act] = ACTS,
-    breaks: Sequence[str] = BREAKS,
-    timeout_s: float = 900,
+    acts: Sequence[Act] | None = None,
 ) -> Campaign:
     """Play the acts in random order, with the breaks between them in random order. Raises CampaignFailed."""
     product = Product(run, ("cluster=slurm", "slurm.profile=onemachine"), lab.environment())
     place = Field(Cluster(lab), run, rng, say)
+    acts = scenario.acts if acts is None else acts
     order = rng.sample(list(acts), len(acts))
-    between = rng.sample(list(breaks), len(breaks))
+    between = rng.sample(list(scenario.breaks), len(scenario.breaks))
     began = time.monotonic()
     watch = Watch(product, scenario, lambda: len(place.workers()))
     try:
@@ -90,7 +61,7 @@ def run_on_slurm(
                 _play(place, product, act)
                 if number + 1 < len(order):
                     _break(place, product, watch, between[number % len(between)], scenario, order, number + 1)
-            _finish(place, product, scenario, began + timeout_s)
+            _finish(place, product, scenario, began + scenario.timeout_s)
         watch.look()
     except ProductFailed as error:
         raise CampaignFailed(f"{error}\n{_told(place, product)}") from error
@@ -122,10 +93,10 @@ def act_keys(scenario: Scenario, run: Path, order: Sequence[Act], number: int) -
     """The execution keys of an act; its speed leaves as much work as the acts that follow need."""
     done = len(list((run / scenario.stage / scenario.phase / "markers").glob("*/*.json"))) * scenario.shard_items
     seconds = sum(act.planned_s for act in order[number:])
-    speed = min(50.0, max(1.0, (scenario.num_items - done) / scenario.elements / seconds))
+    speed = min(50.0, max(1.0, (scenario.num_items - done) / scenario.elements / max(seconds, 1.0)))
     given = {key.split("=")[0] for key in order[number].keys}
     calm = [key for key in CALM_KEYS if key.split("=")[0] not in given]
-    return [*order[number].keys, *calm, f"slurm.elements={scenario.elements}", scenario.speed(speed)]
+    return [*order[number].keys, *calm, f"slurm.elements={scenario.elements}", *scenario.speed(speed)]
 
 
 def _play(place: Field, product: Product, act: Act) -> None:
@@ -174,7 +145,7 @@ def _finish(place: Field, product: Product, scenario: Scenario, deadline: float)
         if not place.cluster.queue(place.run):
             if sealed:
                 return
-            place.say(f"resume: {product.resume(*CALM_KEYS, scenario.speed(50)).splitlines()[1]}")
+            place.say(f"resume: {product.resume(*CALM_KEYS, *scenario.speed(50)).splitlines()[1]}")
         time.sleep(1)
 
 

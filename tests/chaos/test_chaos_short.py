@@ -9,11 +9,11 @@ import pytest
 
 from slurm.onemachine import Lab
 from tests.chaos.local_campaign import run_calm, run_locally
-from tests.chaos.scenario import SCENARIOS, short, write_bank
-from tests.chaos.slurm_campaign import Act, run_on_slurm
+from tests.chaos.scenario import SCENARIOS, Act, short, write_bank
+from tests.chaos.slurm_campaign import run_on_slurm
 from tests.chaos.verdict import judge_local, judge_slurm
 
-SCENARIO = short(SCENARIOS["captions"], concepts=480, shard_items=40, batch_items=8, elements=4)
+SCENARIO = short(SCENARIOS["captions"]["template"], concepts=480, shard_items=40, batch_items=8, elements=4)
 ACT = Act(("slurm.partition=low",), ("sigkill-worker", "requeue", "preempt"), planned_s=22, pause_s=(0.5, 2.0))
 
 
@@ -21,9 +21,7 @@ ACT = Act(("slurm.partition=low",), ("sigkill-worker", "requeue", "preempt"), pl
 def test_a_run_on_slurm_survives_a_killed_worker_a_requeue_and_a_preemption(slurm_lab: Lab, tmp_path: Path) -> None:
     bank = write_bank(tmp_path / "bank.txt", SCENARIO.concepts)
     run_calm(SCENARIO, tmp_path / "calm", bank)
-    campaign = run_on_slurm(
-        slurm_lab, SCENARIO, tmp_path / "run", bank, random.Random(0), print, acts=[ACT], breaks=[], timeout_s=240
-    )
+    campaign = run_on_slurm(slurm_lab, SCENARIO, tmp_path / "run", bank, random.Random(0), print, acts=[ACT])
     verdict = judge_slurm("short", campaign, tmp_path / "calm", SCENARIO)
     assert verdict.problems == []
     assert {injection.fault: len(injection.attempts) >= 1 for injection in verdict.injections} == {

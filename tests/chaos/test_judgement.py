@@ -12,7 +12,7 @@ from tests.chaos.lost_work import account
 from tests.chaos.scenario import SCENARIOS, short
 from tests.chaos.truth import counts, endings, unexplained
 
-SCENARIO = short(SCENARIOS["captions"], concepts=250, shard_items=250, batch_items=25, elements=1)
+SCENARIO = short(SCENARIOS["captions"]["template"], concepts=250, shard_items=250, batch_items=25, elements=1)
 
 
 def attempt(name: str, *visits: Visit, end: str | None = None) -> Attempt:

@@ -18,7 +18,12 @@ _WORDS = {
     "FAILED": "failures",
     "OUT_OF_MEMORY": "failures",
 }
-_REQUEUED_BY = {"requeue": "requeues", "preempt-grace": "preemptions", "time-limit": "timeouts"}
+_REQUEUED_BY = {
+    "requeue": "requeues",
+    "preempt": "preemptions",  # where its partition gives a grace time
+    "preempt-grace": "preemptions",
+    "time-limit": "timeouts",
+}
 """What REQUEUED means, by the fault: Slurm uses the word for `scontrol requeue`, whoever called it."""
 
 
@@ -69,6 +74,10 @@ def _aftermath(attempt: Attempt, cause: str | None, hit: Mapping[str, list[str]]
         # The srun of the life whose slurmstepd was killed waits some seconds and then cancels step JOB.0 by its
         # number, which is the successor's step when Slurm has started that already (here: after 5 s, usually 120).
         return ("sigkill-slurmstepd",)
+    if cause == "failures" and (lost := {"node-dies", "node-lost"} & set(earlier)):
+        # Slurm goes on sending the kill that it owed the dead life; a successor on the same node, which has come back
+        # in the meantime, carries the same job id and step number and gets it.
+        return tuple(lost)
     return ()
 
 

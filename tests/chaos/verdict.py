@@ -11,13 +11,13 @@ from tests.chaos.faults import Injection
 from tests.chaos.journals import read_attempts
 from tests.chaos.lost_work import LostWork, account
 from tests.chaos.product import Product, ProductFailed
-from tests.chaos.scenario import Scenario
-from tests.chaos.slurm_campaign import SHORT_LIMIT_MIN, Campaign
+from tests.chaos.scenario import SHORT_LIMIT_MIN, Scenario
+from tests.chaos.slurm_campaign import Campaign
 from tests.chaos.truth import Ending, counts, endings, life_of, unexplained, without_record
 from tests.chaos.watch import CAUSES, Watch
 from tests.chaos.workers import run_processes
 
-_KILLS = ("sigkill-worker", "sigkill-slurmstepd", "node-dies")
+_KILLS = ("sigkill-worker", "sigkill-between-shards", "sigkill-slurmstepd", "node-dies")
 """Faults that end an attempt at the moment of the blow; Slurm notices later."""
 
 

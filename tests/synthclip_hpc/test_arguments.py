@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from synthclip_hpc.arguments import field_types, normalise, value_of
-from synthclip_hpc.commands import SubmitOptions, parse_launch_options
+from synthclip_hpc.commands import SubmitOptions, parse_config_options
 from synthclip_hpc.errors import UserError
 
 TYPES = field_types(SubmitOptions)
@@ -12,7 +12,7 @@ TYPES = field_types(SubmitOptions)
 @pytest.fixture
 def parsed(app):
     """The options that a command line gives."""
-    return lambda *words: parse_launch_options(SubmitOptions, [f"run={app.path}", *words], "submit", "")[1]
+    return lambda *words: parse_config_options(SubmitOptions, [f"run={app.path}", *words], "submit", "")[1]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,16 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthclip_hpc.captioning.bank import MAX_CONCEPT_CHARACTERS, _distinct, read_bank
+from synthclip_hpc.captioning import bank_files
+from synthclip_hpc.captioning.bank import read_bank
+from synthclip_hpc.captioning.bank_files import METACLIP_GIT_BLOB, git_blob_id
+from synthclip_hpc.captioning.normalising import MAX_CONCEPT_CHARACTERS, distinct
 from synthclip_hpc.errors import UserError
 
 CONCEPTS = ("cat", "dog", "Straße", "ice cream", "שלום", "🐕‍🦺", "a\u2028b".replace("\u2028", " "))
@@ -16,7 +20,7 @@ CONCEPTS = ("cat", "dog", "Straße", "ice cream", "שלום", "🐕‍🦺", "a\
 
 @pytest.fixture
 def bank(tmp_path: Path):
-    def write(name: str, data: bytes | str, **selection: int):
+    def write(name: str, data: bytes | str, **selection: Any):
         path = tmp_path / name
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         return read_bank(str(path), **selection)
@@ -72,25 +76,39 @@ def test_every_entry_is_a_concept_or_counted_with_its_reason(bank):
         " cat",
         "caf\u00e9",
         "cafe\u0301",
+        "half a pair \ud83d",
     ]
     found = bank("b.json", json.dumps(entries))
     assert found.concepts == ("cat", "dog", "x" * MAX_CONCEPT_CHARACTERS, "caf\u00e9")
-    assert found.rejects == {"empty": 2, "duplicate": 3, "too_long": 1, "control_character": 2}
+    assert found.rejects == {"empty": 2, "duplicate": 3, "too_long": 1, "control_character": 2, "broken_unicode": 1}
     assert found.entries_read == len(entries) == len(found.concepts) + sum(found.rejects.values())
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(max_size=12)))
 def test_counts_in_are_counts_out_and_normalising_twice_changes_nothing(entries):
-    concepts, rejects, entries_read = _distinct(entries)
+    concepts, rejects, entries_read = distinct(entries)
     assert entries_read == len(entries) == len(concepts) + sum(rejects.values())
-    again, none, _ = _distinct(concepts)
+    again, none, _ = distinct(concepts)
     assert (again, sum(none.values())) == (concepts, 0)
 
 
 def test_a_line_separator_inside_an_entry_does_not_cut_it(bank):
     for separator in ("\u2028", "\u2029", "\x85", "\u00a0"):
         assert bank("b.txt", f"a{separator}b\nc\n").concepts == ("a b", "c")
+
+
+def test_every_line_of_a_text_is_an_entry_and_none_a_comment(bank):
+    assert bank("b.txt", "# animals\ncat\n#\n").concepts == ("# animals", "cat", "#")
+
+
+def test_awkward_lines_are_kept_whole_or_counted(bank):
+    kept = ("שלום עולם", "مرحبا", "🐕‍🦺", "🇺🇳", "日本語", "\u202eabc", "x" * 256, "{concept}")
+    lines = [*kept, "y" * 10_000, "a\x00b", "\x00", "\x1b[31mred", "tab\tinside"]
+    found = bank("b.txt", "\ufeff" + "\r\n".join(lines) + "\r\n")
+    assert found.concepts == (*kept, "tab inside")
+    assert found.rejects == {"too_long": 1, "control_character": 3}
+    assert found.entries_read == len(lines)
 
 
 def test_a_carriage_return_alone_is_white_space_and_no_line_end(bank):
@@ -153,6 +171,7 @@ def test_a_missing_bank_names_what_is_valid(app):
     outcome = app("submit", "stage=captions", "concepts.bank=emojis")
     assert outcome.code == 2
     assert "did you mean 'emoji'" in outcome.err
+    assert "Valid: wordnet, emoji, or the path" in outcome.err
     assert ".tsv" in app("submit", "stage=captions", "concepts.bank=./no/such.txt").err
     assert app("submit", "stage=captions", "concepts.bank=.").code == 2
     assert app("submit", "stage=captions", "concepts.bank=").code == 2
@@ -192,3 +211,45 @@ def test_a_sample_is_stable_when_the_bank_is_edited(bank):
     assert grown - before <= {"new"}
     smaller = set(bank("b.txt", "\n".join(concepts), sample=49).concepts)
     assert smaller < before
+
+
+def test_the_summary_tells_the_name_and_every_reject(bank):
+    long = "x" * 257
+    assert bank("b.txt", "cat\n").summary() == "1 concept from b.txt"
+    assert bank("b.txt", f"cat\ncat\n\n{long}\ndog\nfox\na\x00\n", limit=2).summary() == (
+        "2 concepts from b.txt (1 control character, 1 duplicate, 1 empty, 1 not selected, 1 too long left out)"
+    )
+    assert bank("b.txt", "cat\n" * 1001).summary() == "1 concept from b.txt (1,000 duplicates left out)"
+
+
+def test_git_tells_the_same_id_of_a_file():
+    # what `git hash-object` prints for an empty file and for a line
+    assert git_blob_id(b"") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    assert git_blob_id(b"hello world\n") == "3b18e512dba79e4c8300dd08aeb37f8e728b8dad"
+
+
+def test_the_source_of_a_file_is_its_name_and_the_id_of_its_content(bank):
+    data = "hello world\n"
+    blob = "3b18e512dba79e4c8300dd08aeb37f8e728b8dad"
+    assert bank("b.txt", data).source == f"b.txt (git blob {blob})"
+    assert bank("b.txt.gz", compressed(data, "gz")).source == f"b.txt.gz (git blob {blob} when unpacked)"
+    assert read_bank("emoji").source == "built in: emoji"
+
+
+def test_a_name_that_a_terminal_would_act_on_is_quoted(bank):
+    assert bank("b\x1b[31m.txt", "cat\n").summary() == r"1 concept from 'b\x1b[31m.txt'"
+
+
+@pytest.mark.parametrize("packed", ["", "gz"])
+def test_metaclips_list_is_named_by_its_content_whatever_the_file_is_called(bank, monkeypatch, packed):
+    text = json.dumps(["!", "cat", "c++", "Dog"])
+    assert len(METACLIP_GIT_BLOB) == 40
+    before = bank("mine.json", text)
+    assert before.label == "mine.json"
+    monkeypatch.setattr(bank_files, "METACLIP_GIT_BLOB", git_blob_id(text.encode()))
+    found = bank(f"mine.json.{packed}", compressed(text, packed)) if packed else bank("mine.json", text)
+    assert found.source.startswith(f"MetaCLIP metadata.json (git blob {git_blob_id(text.encode())}")
+    assert found.summary() == "4 concepts from MetaCLIP metadata.json"
+    assert found.concepts == ("!", "cat", "c++", "Dog")
+    assert found.sha256 == before.sha256
+    assert bank("metadata.json", json.dumps(["!", "cat"])).label == "metadata.json"

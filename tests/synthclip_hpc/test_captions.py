@@ -55,7 +55,7 @@ def test_each_caption_is_its_concept_in_the_template_that_its_seed_draws(caption
         assert row["concept_id"] == item_id("concept", row["concept"])
         assert row["seed"] == derive(3, row["caption_id"], "caption")
         assert row["prompt"] == templates[row["seed"] % 80]
-        assert row["caption"] == row["prompt"].replace("{}", row["concept"])
+        assert row["caption"] == row["prompt"].replace("{concept}", row["concept"])
         assert (row["model"], row["num_tries"], row["reject_reason"]) == ("template", 1, None)
 
 
@@ -161,7 +161,7 @@ def test_awkward_concepts_come_through_whole(captions):
         "\u202eabc",
     ]
     for row in rows:
-        assert row["caption"] == row["prompt"].replace("{}", row["concept"])
+        assert row["caption"] == row["prompt"].replace("{concept}", row["concept"])
         assert row["caption"].count(row["concept"]) >= 1
 
 

@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from synthclip_hpc.commands import SubmitOptions, config_of, parse_launch_options
+from synthclip_hpc.commands import SubmitOptions, config_of, parse_config_options
 from synthclip_hpc.config import RunConfig, SlurmConfig, flatten, with_values
 from synthclip_hpc.config_files import apply_preset, apply_table, preset_names, to_table
 
@@ -45,7 +45,7 @@ def test_every_key_survives_the_round_trip():
 
 def test_each_source_wins_over_the_one_before_it(app, monkeypatch, tmp_path):
     def seen(*words: str) -> tuple[int, ...]:
-        config = config_of(parse_launch_options(SubmitOptions, [f"run={app.path}", *words], "submit", "")[1])
+        config = config_of(parse_config_options(SubmitOptions, [f"run={app.path}", *words], "submit", "")[1])
         return (config.seed, config.workers, config.captions.per_concept, config.captions.batch_items)
 
     (tmp_path / "c.toml").write_text("[captions]\nper_concept = 30\nbatch-items = 31\n")
@@ -61,7 +61,7 @@ def test_each_source_wins_over_the_one_before_it(app, monkeypatch, tmp_path):
 def test_the_home_directory_is_understood_in_a_path(app, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "c.toml").write_text("seed = 5\n")
-    assert parse_launch_options(SubmitOptions, ["config=~/c.toml"], "submit", "")[1].seed == 5
+    assert parse_config_options(SubmitOptions, ["config=~/c.toml"], "submit", "")[1].seed == 5
 
 
 @pytest.mark.parametrize(

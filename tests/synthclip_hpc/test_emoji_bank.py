@@ -72,10 +72,3 @@ def test_missing_or_changed_sources_are_refused(tmp_path, capsys) -> None:
         (tmp_path / name).write_bytes(b"something else")
     with pytest.raises(build_emoji.SourceError, match="sha256"):
         build_emoji.check_sources(tmp_path)
-
-
-def test_there_are_eighty_distinct_templates_with_one_place_for_the_concept() -> None:
-    templates = (CAPTIONING / "templates.txt").read_text(encoding="utf-8").splitlines()
-    assert len(templates) == len(set(templates)) == 80
-    assert {template.count("{}") for template in templates} == {1}
-    assert templates[0] == "a bad photo of a {}."

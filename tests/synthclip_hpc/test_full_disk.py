@@ -15,7 +15,13 @@ from sharding.journal import read_events
 from tests.synthclip_hpc.app import App, call, same_set, work_off
 
 # One shard's partial file alone is larger than the disk.
-WORDS = ("stage=captions", "captions.per_concept=20", "captions.shard_items=6000", "captions.batch_items=64")
+WORDS = (
+    "stage=captions",
+    "concepts.bank=emoji",
+    "captions.per_concept=20",
+    "captions.shard_items=6000",
+    "captions.batch_items=64",
+)
 
 
 class Disk:
@@ -102,10 +108,10 @@ def test_a_command_that_finds_no_room_says_so_and_leaves_a_run_that_can_be_resum
                 os.write(file.fileno(), bytes(4096))
             except OSError:
                 break
-    outcome = full("submit", "stage=captions")
+    outcome = full("submit", "stage=captions", "concepts.bank=emoji")
     assert outcome.code in (1, 2), outcome
     assert "No space left on device" in outcome.err
     assert "Traceback" not in outcome.err
     ballast.unlink()
-    assert full("submit", "stage=captions").code == 0
+    assert full("submit", "stage=captions", "concepts.bank=emoji").code == 0
     assert full.status()["stages"]["captions"]["state"] == "done"

@@ -5,25 +5,48 @@ from __future__ import annotations
 import dataclasses
 import typing
 
+import pytest
+
 from slurm.profiles import Resources
-from synthclip_hpc.config import RunConfig, SlurmConfig, flatten, get, keys_with_role
+from synthclip_hpc.config import RunConfig, SlurmConfig, flatten, get, keys_with_role, with_values
 from synthclip_hpc.stages.captions import layout as captions_layout
 from synthclip_hpc.stages.phase import Sources
+from tests.synthclip_hpc.model_folders import make_model
 
 IDENTITY = [
     "seed",
     "concepts.bank",
     "concepts.limit",
     "concepts.sample",
+    "concepts.exclude",
     "captions.engine",
+    "captions.model",
+    "captions.revision",
+    "captions.prompt",
     "captions.per_concept",
     "captions.shard_items",
     "captions.batch_items",
+    "captions.temperature",
+    "captions.top_p",
+    "captions.presence_penalty",
+    "captions.frequency_penalty",
+    "captions.max_tokens",
+    "captions.max_words",
+    "captions.require_concept",
+    "captions.max_tries",
+    "captions.device",
+    "captions.dtype",
+    "captions.threads",
+    "captions.vllm.eager",
 ]
 
 EXECUTION = [
     "workers",
     "captions.template.items_per_s",
+    "captions.transformers.device_batch_items",
+    "captions.vllm.tensor_parallel",
+    "captions.vllm.gpu_memory",
+    "captions.vllm.cpu_cache_gib",
     "retries.timeouts",
     "retries.preemptions",
     "retries.node_failures",
@@ -71,36 +94,57 @@ def test_slurm_keys_are_the_resources_a_profile_may_name():
         assert getattr(SlurmConfig(), key) is None
 
 
-def changed(config: RunConfig, key: str) -> RunConfig:
-    from synthclip_hpc.config import with_values
+ALL_ENGINES = {"seed", *(f"concepts.{name}" for name in ("bank", "limit", "sample", "exclude"))} | {
+    f"captions.{name}" for name in ("engine", "per_concept", "shard_items", "batch_items")
+}
+COUNTS = {
+    "template": ALL_ENGINES,
+    # A hub id's revision counts by the files it gives, which a local folder does not have.
+    "transformers": set(IDENTITY) - {"captions.revision", "captions.vllm.eager"},
+    "vllm": set(IDENTITY) - {"captions.revision"},
+    "my_package.my_module:open_mine": set(IDENTITY) - {"captions.revision", "captions.vllm.eager"},
+}
+"""Engine -> the identity keys that change what it writes, on the CPU."""
 
-    value = get(config, key)
-    other = {
-        "concepts.bank": "BANK",
+
+@pytest.mark.parametrize("engine", COUNTS)
+def test_identity_keys_of_an_engine_enter_its_plan_and_no_others_do(tmp_path, engine):
+    model = make_model(tmp_path / "model")
+    other = make_model(tmp_path / "other", data=b"other weights")
+    bank, exclude = tmp_path / "bank.txt", tmp_path / "exclude.txt"
+    bank.write_text("cat\ndog\n" * 3 + "".join(f"c{n}\n" for n in range(20)))
+    exclude.write_text("dog\n")
+    values = {
+        "concepts.bank": str(bank),
         "concepts.limit": 7,
         "concepts.sample": 7,
-        "slurm.setup": ("a",),
-        "slurm.srun_args": ("a",),
+        "concepts.exclude": str(exclude),
+        "captions.engine": "template" if engine != "template" else "another.module:open_other",
+        "captions.model": str(other),
+        "captions.prompt": "released",
+        "captions.top_p": 0.5,
+        "captions.device": "cuda",
+        "captions.dtype": "float16",
+        "captions.vllm.gpu_memory": 0.5,
     }
-    if key in other:
-        return with_values(config, {key: other[key]})
-    if key == "captions.engine":
-        return config
-    return with_values(config, {key: value + 1 if isinstance(value, int | float) else "x" if "slurm" in key else 1})
+    base = with_values(
+        RunConfig(),
+        {"concepts.bank": "emoji", "captions.engine": engine, "captions.model": str(model), "captions.device": "cpu"},
+    )
 
-
-def test_execution_keys_enter_no_plan_and_identity_keys_do(tmp_path):
-    bank = tmp_path / "bank.txt"
-    bank.write_text("cat\ndog\n" * 3 + "".join(f"c{n}\n" for n in range(20)))
-    from synthclip_hpc.config import with_values
-
-    def plan_hash(config: RunConfig) -> str:
-        if config.concepts.bank == "BANK":
-            config = with_values(config, {"concepts.bank": str(bank)})
+    def plan_hash(key: str | None = None) -> str:
+        config = base
+        if key is not None and key != "captions.revision":
+            value = get(base, key)
+            plain: object = (
+                not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else "x"
+            )
+            if "slurm.setup" in key or "slurm.srun_args" in key:
+                plain = ("x",)
+            config = with_values(base, {key: values.get(key, plain)})
         return captions_layout(config, Sources(config)).hash
 
-    base = RunConfig()
-    hashes = {key: plan_hash(changed(base, key)) for key in IDENTITY if key != "captions.engine"}
-    assert plan_hash(base) not in hashes.values()
-    assert len(set(hashes.values())) == len(hashes)
-    assert {plan_hash(changed(base, key)) for key in EXECUTION} == {plan_hash(base)}
+    hashes = {key: plan_hash(key) for key in IDENTITY}
+    assert {key for key, value in hashes.items() if value != plan_hash()} == COUNTS[engine]
+    assert len({hashes[key] for key in COUNTS[engine]}) == len(COUNTS[engine])
+    assert {plan_hash(key) for key in EXECUTION} == {plan_hash()}

@@ -1,0 +1,22 @@
+"""Where workers are going to run, as far as it is known before they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """The node of a job, or this machine."""
+
+    cluster: str
+    has_gpu: bool
+    python: list[str] | None = None
+    """Command that starts python there; None = the python that submits."""
+    container: str | None = None
+
+
+def local_place() -> Place:
+    """Return this machine as a place to work."""
+    return Place("local", has_gpu=Path("/dev/nvidia0").exists())

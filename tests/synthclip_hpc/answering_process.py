@@ -1,0 +1,115 @@
+"""Run as a module: a process that opens an engine, answers batches, tells the answers and waits to be ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from sharding.ids import derive
+from synthclip_hpc.captioning.engine import Engine, Request
+from synthclip_hpc.captioning.models import ModelFiles
+from synthclip_hpc.captioning.prompts import fill, find_prompts
+from synthclip_hpc.config import CaptionsConfig, TemplateConfig, TransformersConfig, VllmConfig
+
+REPOSITORY = Path(__file__).parents[2]
+CONCEPTS = ["red fox", "lighthouse", "bowl of ramen", "golden retriever", "violin", "snowboarder", "tulip", "bicycle"]
+
+
+def requests(start: int, stop: int, words: tuple[int, int] | None = None) -> list[Request]:
+    """Items [start, stop): the paper's prompt, or with `words` a prompt of the tiny model's, of so many words."""
+    template = find_prompts("paper").draw(0)
+    made = []
+    for item in range(start, stop):
+        concept = CONCEPTS[item % len(CONCEPTS)]
+        prompt = fill(template, concept)
+        if words is not None:
+            count = words[0] + item % (words[1] - words[0] + 1)
+            prompt = " ".join(["red", "fox", "blue", "moon", "the", "a", "in"][:count])
+        made.append(Request(concept, prompt, derive(0, item, "test")))
+    return made
+
+
+@dataclasses.dataclass
+class Answering:
+    """A started process, alone in a session of its own."""
+
+    process: subprocess.Popen[str]
+
+    def answers(self) -> list[list[str]]:
+        """Wait for the answers to all batches, and end the process with SIGKILL."""
+        told = self.wait_for_answers()
+        self.kill()
+        return told
+
+    def wait_for_answers(self) -> list[list[str]]:
+        """Return the answers; the process lives on, with its engine open."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("answers "):
+                told: list[list[str]] = json.loads(line.removeprefix("answers "))
+                return told
+        self.kill()
+        raise AssertionError(f"no answers; exit code {self.process.returncode}")
+
+    def kill(self) -> None:
+        """Send SIGKILL to the process alone, not to children it may have."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def left_over(self) -> list[int]:
+        """Return the process ids that its session still holds, and end them."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError, PermissionError):
+                if entry.name.isdigit() and os.getsid(int(entry.name)) == self.process.pid:
+                    found.append(int(entry.name))
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return found
+
+
+def start(config: CaptionsConfig, model: ModelFiles, batches: list[tuple[int, int]]) -> Answering:
+    """Start a process that opens the engine and answers the items [start, stop) of each batch, in order."""
+    job = {"config": dataclasses.asdict(config), "model": {**vars(model), "path": str(model.path)}, "batches": batches}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.synthclip_hpc.answering_process", json.dumps(job)],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    return Answering(process)
+
+
+def _open(job: dict[str, Any]) -> Engine:
+    values = job["config"]
+    nested = {"template": TemplateConfig, "transformers": TransformersConfig, "vllm": VllmConfig}
+    config = CaptionsConfig(**{key: nested[key](**value) if key in nested else value for key, value in values.items()})
+    module = importlib.import_module(f"synthclip_hpc.captioning.{config.engine}_engine")
+    engine: Engine = getattr(module, f"open_{config.engine}")(
+        config, ModelFiles(**{**job["model"], "path": Path(job["model"]["path"])})
+    )
+    return engine
+
+
+def _main() -> None:
+    job = json.loads(sys.argv[1])
+    engine = _open(job)
+    answers = [engine.generate(requests(start, stop)) for start, stop in job["batches"]]
+    print("answers", json.dumps(answers), flush=True)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    _main()
