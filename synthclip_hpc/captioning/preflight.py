@@ -109,4 +109,7 @@ def _count_tokens(folder: Path, text: str) -> int | None:
         return None
     from tokenizers import Tokenizer
 
-    return len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids)
+    try:
+        return len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids)
+    except Exception:  # all it raises; a file that it cannot read may be one for a newer version
+        return None

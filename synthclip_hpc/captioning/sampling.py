@@ -21,7 +21,7 @@ from synthclip_hpc.config import CaptionsConfig
 if TYPE_CHECKING:
     import torch
 
-CANDIDATES = 256
+CANDIDATES = 512
 """Likeliest tokens looked at first; a row whose nucleus is larger is sorted as a whole, with the same outcome."""
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sharding.ids import derive
 from synthclip_hpc.captioning.engine import Engine, Request
@@ -39,15 +39,15 @@ def requests(start: int, stop: int, words: tuple[int, int] | None = None) -> lis
 
 @dataclasses.dataclass
 class Answering:
-    """A started process, alone in a session of its own."""
+    """A started process, alone in a session of its own; it ends with its `with` block, or with the tests' process."""
 
     process: subprocess.Popen[str]
 
-    def answers(self) -> list[list[str]]:
-        """Wait for the answers to all batches, and end the process with SIGKILL."""
-        told = self.wait_for_answers()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.kill()
-        return told
 
     def wait_for_answers(self) -> list[list[str]]:
         """Return the answers; the process lives on, with its engine open."""
@@ -56,14 +56,15 @@ class Answering:
             if line.startswith("answers "):
                 told: list[list[str]] = json.loads(line.removeprefix("answers "))
                 return told
-        self.kill()
-        raise AssertionError(f"no answers; exit code {self.process.returncode}")
+        raise AssertionError(f"no answers; exit code {self.process.wait()}")
 
     def kill(self) -> None:
         """Send SIGKILL to the process alone, not to children it may have."""
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
+        # Not `communicate`: a child that lives on holds the other ends.
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.close()
         self.process.stdout.close()
 
     def left_over(self) -> list[int]:
@@ -84,7 +85,7 @@ def start(config: CaptionsConfig, model: ModelFiles, batches: list[tuple[int, in
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.synthclip_hpc.answering_process", json.dumps(job)],
         cwd=REPOSITORY,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
@@ -108,7 +109,8 @@ def _main() -> None:
     engine = _open(job)
     answers = [engine.generate(requests(start, stop)) for start, stop in job["batches"]]
     print("answers", json.dumps(answers), flush=True)
-    signal.pause()
+    # Until killed. Should whoever started this be gone, its end of the pipe is closed.
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

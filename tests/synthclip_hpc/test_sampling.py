@@ -41,7 +41,7 @@ def sampler(sampling: Sampling, seeds: list[int], steps: int, stop_ids: tuple[in
     return Sampler(sampling, numbers, torch.tensor(stop_ids, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("candidates", [2, 256])
+@pytest.mark.parametrize("candidates", [2, 512])
 @pytest.mark.parametrize("top_p", [0.05, 0.31, 0.5, 0.8, 0.95, 1.0])
 def test_every_token_is_drawn_as_often_as_the_definition_says(top_p, candidates, monkeypatch):
     monkeypatch.setattr(sampling_module, "CANDIDATES", candidates)
@@ -128,6 +128,18 @@ def test_temperature_shapes_the_distribution_before_the_nucleus_is_cut():
     counts = Counter(chooser.choose(torch.tensor([logits]).repeat(count, 1)).tolist())
     assert counts.keys() == expected.keys()
     assert all(abs(counts[token] - share * count) <= 2 for token, share in expected.items())
+
+
+def test_every_step_uses_a_number_of_its_own():
+    seeds, steps = [21, 22, 23], 8
+    logits = torch.randn(len(seeds), 500, generator=torch.Generator().manual_seed(4))
+    chooser = sampler(Sampling(1.0, 0.95), seeds, steps)
+    chosen = [chooser.choose(logits.clone()).tolist() for _ in range(steps)]
+    numbers = torch.from_numpy(uniform_numbers(seeds, steps))
+    busy = torch.zeros(len(seeds), dtype=torch.bool)
+    probabilities = torch.softmax(logits, -1)
+    assert chosen == [draw(probabilities, numbers[:, step], 0.95, busy).tolist() for step in range(steps)]
+    assert len({tuple(tokens) for tokens in chosen}) == steps
 
 
 def test_a_rows_tokens_do_not_depend_on_the_other_rows():

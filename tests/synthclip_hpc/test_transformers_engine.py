@@ -171,13 +171,14 @@ def test_dtype_and_threads_are_what_the_configuration_says(tiny: ModelFiles):
 
 
 def test_smollm2_answers_the_same_in_a_fresh_process_and_after_other_batches(smollm2: ModelFiles):
-    fresh = start(CONFIG, smollm2, [(4, 8)])
-    engine = opened(smollm2)
-    engine.generate(requests(0, 3))
-    warm = engine.generate(requests(4, 8))
-    again = engine.generate(requests(4, 8))
-    engine.close()
-    assert fresh.answers() == [warm]
+    with start(CONFIG, smollm2, [(4, 8)]) as process:
+        engine = opened(smollm2)
+        engine.generate(requests(0, 3))
+        warm = engine.generate(requests(4, 8))
+        again = engine.generate(requests(4, 8))
+        engine.close()
+        (fresh,) = process.wait_for_answers()
+    assert fresh == warm
     assert again == warm
     assert len(set(warm)) == 4 and all(len(answer.split()) > 3 for answer in warm)
     assert any(concept in answer.lower() for concept, answer in zip(CONCEPTS[4:8], warm, strict=True))

