@@ -64,7 +64,7 @@ class TemplateConfig:
 class TransformersConfig:
     """The `transformers` engine."""
 
-    device_batch_items: int = execution(0)
+    device_batch_items: int = identity(0)
     """Prompts on the device at once (0 = the whole batch); it halves by itself when the device runs out of memory."""
 
 
@@ -78,7 +78,7 @@ class VllmConfig:
     """GPUs that one engine spreads its model over."""
     gpu_memory: float = execution(0.9)
     """Share of a GPU's memory that the engine may take."""
-    cpu_cache_gib: int = execution(1)
+    cpu_cache_gib: int = identity(1)
     """GiB of memory for the key-value cache with `captions.device=cpu`."""
 
 

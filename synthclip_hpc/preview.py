@@ -16,7 +16,7 @@ from synthclip_hpc.commands import ConfigOptions, config_of, parse_config_option
 from synthclip_hpc.errors import UserError, run_command
 
 if TYPE_CHECKING:
-    from synthclip_hpc.captioning.engine import Engine, Request
+    from synthclip_hpc.captioning.engines.engine import Engine, Request
 
 PROG = "python -m synthclip_hpc.preview"
 
@@ -56,10 +56,10 @@ def preview(argv: list[str]) -> int:
     if options.n < 1:
         raise UserError(f"n={options.n}: wanted a whole number from 1")
     from sharding.ids import derive, item_id
-    from synthclip_hpc.captioning.answering import Item, answer_batch
-    from synthclip_hpc.captioning.engines import check_engine, model_column, open_engine, rules_of
-    from synthclip_hpc.captioning.models import local_path
+    from synthclip_hpc.captioning.answers.answering import Item, answer_batch
+    from synthclip_hpc.captioning.models.find import local_path
     from synthclip_hpc.captioning.preflight import check_place
+    from synthclip_hpc.captioning.registry import check_engine, model_column, open_engine, rules_of
     from synthclip_hpc.place import local_place
     from synthclip_hpc.stages.phase import Sources
 

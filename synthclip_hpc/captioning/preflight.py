@@ -8,15 +8,15 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthclip_hpc.captioning.engines import settled
-from synthclip_hpc.captioning.normalising import MAX_CONCEPT_CHARACTERS
+from synthclip_hpc.captioning.banks.normalising import MAX_CONCEPT_CHARACTERS
 from synthclip_hpc.captioning.prompts import fill
+from synthclip_hpc.captioning.registry import settled
 from synthclip_hpc.config import CaptionsConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.place import Place
 
 if TYPE_CHECKING:
-    from synthclip_hpc.captioning.models import ModelFiles
+    from synthclip_hpc.captioning.models.find import ModelFiles
     from synthclip_hpc.captioning.prompts import Prompts
 
 _PACKAGES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",)}

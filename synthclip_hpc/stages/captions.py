@@ -17,8 +17,8 @@ from sharding.ids import derive, item_id
 from sharding.marker import Counts, Promise
 from sharding.plan import Plan, ShardRange
 from sharding.table import TableError, inspect_table, write_table
-from synthclip_hpc.captioning.answering import Answer, Item, answer_batch
-from synthclip_hpc.captioning.engines import (
+from synthclip_hpc.captioning.answers.answering import Answer, Item, answer_batch
+from synthclip_hpc.captioning.registry import (
     check_engine,
     identity_of,
     is_template,
@@ -91,7 +91,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Load the concepts and the engine once for an attempt; yield the function that writes one shard."""
-    from synthclip_hpc.captioning.models import local_path
+    from synthclip_hpc.captioning.models.find import local_path
 
     captions, sources = config.captions, Sources(config)
     prompts, rules, model = prompts_of(captions), rules_of(captions), sources.model

@@ -95,7 +95,7 @@ def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
     """Count the concepts of a finished table; TableError when they are not those of the plan."""
     import pyarrow.parquet as pq
 
-    from synthclip_hpc.captioning.bank import bank_hash
+    from synthclip_hpc.captioning.banks.bank import bank_hash
 
     counts = inspect_table(path, schema())
     ids, concepts, reasons = (column.to_pylist() for column in pq.read_table(path).columns)

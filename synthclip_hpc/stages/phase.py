@@ -22,8 +22,8 @@ from synthclip_hpc.place import Place
 if TYPE_CHECKING:
     from slurm.resources import Resources
     from slurm.signals import StopFlag
-    from synthclip_hpc.captioning.bank import Bank
-    from synthclip_hpc.captioning.models import ModelFiles
+    from synthclip_hpc.captioning.banks.bank import Bank
+    from synthclip_hpc.captioning.models.find import ModelFiles
     from synthclip_hpc.captioning.prompts import Prompts
     from synthclip_hpc.run import Run
 
@@ -40,7 +40,7 @@ class Sources:
 
     @cached_property
     def bank(self) -> Bank:
-        from synthclip_hpc.captioning.bank import read_bank
+        from synthclip_hpc.captioning.banks.bank import read_bank
 
         concepts = self.config.concepts
         return read_bank(
@@ -54,15 +54,15 @@ class Sources:
     @cached_property
     def prompts(self) -> Prompts:
         """What the caption engine is asked."""
-        from synthclip_hpc.captioning.engines import prompts_of
+        from synthclip_hpc.captioning.registry import prompts_of
 
         return prompts_of(self.config.captions)
 
     @cached_property
     def model(self) -> ModelFiles | None:
         """The language model's files; None for an engine that opens none."""
-        from synthclip_hpc.captioning.engines import uses_model
-        from synthclip_hpc.captioning.models import find_model
+        from synthclip_hpc.captioning.models.find import find_model
+        from synthclip_hpc.captioning.registry import uses_model
 
         captions = self.config.captions
         return find_model(captions.model, captions.revision) if uses_model(captions) else None

@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sharding.ids import derive
-from synthclip_hpc.captioning.chat import Chat
-from synthclip_hpc.captioning.engine import Request
-from synthclip_hpc.captioning.models import ModelFiles, find_model, local_path
+from synthclip_hpc.captioning.engines.chat import Chat
+from synthclip_hpc.captioning.engines.engine import Request
+from synthclip_hpc.captioning.models.find import ModelFiles, find_model, local_path
 from synthclip_hpc.captioning.prompts import fill, find_prompts
 from synthclip_hpc.config import CaptionsConfig, VllmConfig
 from tests.benchmarks.measure import Result, environment, run_process
@@ -78,7 +78,7 @@ def prompts(count: int) -> list[Request]:
 
 def compare_transformers(model: ModelFiles, batch: Sequence[Request], max_tokens: int, rounds: int) -> Comparison:
     """Time our engine against bare `generate` on the same loaded model, tokens encoded and decoded on both sides."""
-    from synthclip_hpc.captioning.transformers_engine import TransformersEngine, open_transformers
+    from synthclip_hpc.captioning.engines.transformers_engine import TransformersEngine, open_transformers
 
     config = CaptionsConfig(engine="transformers", device="cpu", max_tokens=max_tokens)
     opened = open_transformers(config, model)
@@ -105,7 +105,7 @@ def compare_transformers(model: ModelFiles, batch: Sequence[Request], max_tokens
 
 def compare_vllm(model: ModelFiles, batch: Sequence[Request], max_tokens: int, rounds: int) -> Comparison:
     """Time our engine against bare `LLM.chat` on the same engine object."""
-    from synthclip_hpc.captioning.vllm_engine import VllmEngine, open_vllm
+    from synthclip_hpc.captioning.engines.vllm_engine import VllmEngine, open_vllm
 
     config = CaptionsConfig(
         engine="vllm", device="cpu", max_tokens=max_tokens, batch_items=len(batch), vllm=VllmConfig(eager=True)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from sharding.journal import Journal
-from synthclip_hpc.captioning.template import read_templates
+from synthclip_hpc.captioning.engines.template import read_templates
 from synthclip_hpc.config import CaptionsConfig, ConceptsConfig, RunConfig
 from synthclip_hpc.launch.chain import bind, lay_out
 from synthclip_hpc.launch.inline import do_inline

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from sharding.ids import derive
-from synthclip_hpc.captioning.engine import Engine, Request
-from synthclip_hpc.captioning.models import ModelFiles
+from synthclip_hpc.captioning.engines.engine import Engine, Request
+from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.captioning.prompts import fill, find_prompts
 from synthclip_hpc.config import CaptionsConfig, TemplateConfig, TransformersConfig, VllmConfig
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synthclip_hpc.captioning.models import ModelFiles, find_model, local_path
+from synthclip_hpc.captioning.models.find import ModelFiles, find_model, local_path
 from synthclip_hpc.errors import UserError
 
 _TEXT = "[INST] [/INST] write a caption of the red blue fox lighthouse violin in under moon snow"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synthclip_hpc.captioning.engine import Request
+from synthclip_hpc.captioning.engines.engine import Request
 
 script: dict[str, list[str]] = {}
 """Concept -> the answers of its tries, in order; a concept that is not here gets a good caption."""

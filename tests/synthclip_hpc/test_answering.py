@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from sharding.ids import derive
-from synthclip_hpc.captioning.answering import Answer, Item, Rules, answer_batch
-from synthclip_hpc.captioning.engine import Request
+from synthclip_hpc.captioning.answers.answering import Answer, Item, Rules, answer_batch
+from synthclip_hpc.captioning.engines.engine import Request
+from synthclip_hpc.captioning.engines.template import TemplateEngine, template_prompts
 from synthclip_hpc.captioning.prompts import TemplatePrompts, TopicPrompts
-from synthclip_hpc.captioning.template import TemplateEngine, template_prompts
 
 RULES = Rules(max_words=6, require_concept=False, max_tries=3)
 PROMPTS = TemplatePrompts(("Describe {concept}.", "Show {concept}.", "Draw {concept}."))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthclip_hpc.captioning import bank_files
-from synthclip_hpc.captioning.bank import read_bank
-from synthclip_hpc.captioning.bank_files import METACLIP_GIT_BLOB, git_blob_id
-from synthclip_hpc.captioning.normalising import MAX_CONCEPT_CHARACTERS, distinct
+from synthclip_hpc.captioning.banks import listing as bank_files
+from synthclip_hpc.captioning.banks.bank import read_bank
+from synthclip_hpc.captioning.banks.listing import METACLIP_GIT_BLOB, git_blob_id
+from synthclip_hpc.captioning.banks.normalising import MAX_CONCEPT_CHARACTERS, distinct
 from synthclip_hpc.errors import UserError
 
 CONCEPTS = ("cat", "dog", "Straße", "ice cream", "שלום", "🐕‍🦺", "a\u2028b".replace("\u2028", " "))

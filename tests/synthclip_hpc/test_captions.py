@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sharding.ids import derive, item_id
-from synthclip_hpc.captioning.template import read_templates
+from synthclip_hpc.captioning.engines.template import read_templates
 from tests.synthclip_hpc.app import App, same_set
 
 CONCEPTS = [f"concept {n}" for n in range(23)]

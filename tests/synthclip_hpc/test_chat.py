@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from synthclip_hpc.captioning import chat as chat_module
-from synthclip_hpc.captioning.chat import open_chat
+from synthclip_hpc.captioning.engines import chat as chat_module
+from synthclip_hpc.captioning.engines.chat import open_chat
 from synthclip_hpc.errors import UserError
 from tests.synthclip_hpc.chat_models import make_tokenizer
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthclip_hpc.captioning import checks
-from synthclip_hpc.captioning.checks import reject_reason
+from synthclip_hpc.captioning.answers import checks
+from synthclip_hpc.captioning.answers.checks import reject_reason
 
 
 def judge(caption: str, concept: str = "cat", max_words: int = 15, require_concept: bool = False) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthclip_hpc.captioning.cleaning import clean, pick
+from synthclip_hpc.captioning.answers.cleaning import clean, pick
 
 CLEAN = [
     "A red fox crosses a snowy road at dawn.",

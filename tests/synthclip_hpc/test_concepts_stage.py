@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sharding.ids import item_id
-from synthclip_hpc.captioning.bank import read_bank
+from synthclip_hpc.captioning.banks.bank import read_bank
 from tests.synthclip_hpc.app import App
 
 CONCEPTS = [f"concept {n}" for n in range(30)]

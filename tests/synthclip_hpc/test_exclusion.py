@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from synthclip_hpc.captioning.bank import read_bank
+from synthclip_hpc.captioning.banks.bank import read_bank
 from synthclip_hpc.errors import UserError
 
 CONCEPTS = ("cat", "Gun", "dog", "water gun", "Straße", "fox")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from synthclip_hpc.captioning.models import find_model, local_path
+from synthclip_hpc.captioning.models.find import find_model, local_path
 from synthclip_hpc.errors import UserError
 from tests.synthclip_hpc.model_folders import FILES, make_model, make_snapshot, safetensors, write_json
 
@@ -308,7 +308,7 @@ def test_a_revision_needs_a_hub_id(tmp_path):
 def test_finding_a_model_loads_no_torch(tmp_path):
     folder = make_model(tmp_path / "m")
     program = (
-        "import sys; from synthclip_hpc.captioning.models import find_model; "
+        "import sys; from synthclip_hpc.captioning.models.find import find_model; "
         f"find_model({str(folder)!r}); print([m for m in ('torch', 'transformers', 'gguf') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

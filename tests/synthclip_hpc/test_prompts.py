@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from sharding.ids import derive
-from synthclip_hpc.captioning.engine import Request
+from synthclip_hpc.captioning.engines.engine import Request
+from synthclip_hpc.captioning.engines.template import TemplateEngine, read_templates, template_prompts
 from synthclip_hpc.captioning.prompts import NUM_TOPICS, PROMPTS, TopicPrompts, fill, find_prompts
-from synthclip_hpc.captioning.template import TemplateEngine, read_templates, template_prompts
 from synthclip_hpc.errors import UserError
 
 SEEDS = [derive(0, number, "test") for number in range(300)]

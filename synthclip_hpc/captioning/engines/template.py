@@ -10,13 +10,13 @@ import time
 from collections.abc import Sequence
 from importlib import resources
 
-from synthclip_hpc.captioning.engine import Request
+from synthclip_hpc.captioning.engines.engine import Request
 from synthclip_hpc.captioning.prompts import Prompts, TemplatePrompts
 
 
 def read_templates() -> tuple[str, ...]:
     """Return the 80 templates, each with `{concept}` where the concept goes."""
-    text = (resources.files("synthclip_hpc") / "captioning" / "templates.txt").read_text(encoding="utf-8")
+    text = (resources.files("synthclip_hpc") / "captioning" / "engines" / "templates.txt").read_text(encoding="utf-8")
     return tuple(text.strip().split("\n"))
 
 

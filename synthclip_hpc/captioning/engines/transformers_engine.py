@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from synthclip_hpc.captioning.chat import Chat, open_chat
-from synthclip_hpc.captioning.engine import Engine, Request
-from synthclip_hpc.captioning.models import ModelFiles
-from synthclip_hpc.captioning.runtime import dtype_name, prepare, quiet_transformers, without_bfloat16
-from synthclip_hpc.captioning.sampling import Sampler, Sampling, uniform_numbers
+from synthclip_hpc.captioning.engines.chat import Chat, open_chat
+from synthclip_hpc.captioning.engines.engine import Engine, Request
+from synthclip_hpc.captioning.engines.runtime import dtype_name, prepare, quiet_transformers, without_bfloat16
+from synthclip_hpc.captioning.engines.sampling import Sampler, Sampling, uniform_numbers
+from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.config import CaptionsConfig
 from synthclip_hpc.errors import UserError
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from synthclip_hpc.captioning.quotes import without_quotes
-from synthclip_hpc.captioning.sentences import one_sentence
+from synthclip_hpc.captioning.answers.quotes import without_quotes
+from synthclip_hpc.captioning.answers.sentences import one_sentence
 
 RULES_VERSION = 1
 """Part of a plan's identity."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sharding.ids import derive
-from synthclip_hpc.captioning.checks import reject_reason
-from synthclip_hpc.captioning.cleaning import clean, pick
-from synthclip_hpc.captioning.engine import Engine, Request
+from synthclip_hpc.captioning.answers.checks import reject_reason
+from synthclip_hpc.captioning.answers.cleaning import clean, pick
+from synthclip_hpc.captioning.engines.engine import Engine, Request
 from synthclip_hpc.captioning.prompts import Prompts, fill
 
 

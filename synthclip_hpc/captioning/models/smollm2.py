@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sharding.files import fingerprint, make_directory, sync, sync_directory
-from synthclip_hpc.captioning.model_folder import ModelFiles, describe_folder, fingerprint_files
+from synthclip_hpc.captioning.models.folder import ModelFiles, describe_folder, fingerprint_files
 from synthclip_hpc.errors import UserError
 
 SMOLLM2 = "smollm2"
@@ -181,7 +181,7 @@ def _unpack_apart(source: Path, folder: Path) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    words = [sys.executable, "-m", "synthclip_hpc.captioning.smollm2", str(source), str(folder)]
+    words = [sys.executable, "-m", "synthclip_hpc.captioning.models.smollm2", str(source), str(folder)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synthclip_hpc.captioning.bank_files import read_listing
-from synthclip_hpc.captioning.normalising import distinct, tell_rejects
+from synthclip_hpc.captioning.banks.listing import read_listing
+from synthclip_hpc.captioning.banks.normalising import distinct, tell_rejects
 from synthclip_hpc.errors import UserError
 
 _NAMED = 3

@@ -9,9 +9,9 @@ from typing import Any
 
 from sharding.files import fingerprint
 from sharding.ids import derive, item_id
-from synthclip_hpc.captioning.bank_files import read_listing
-from synthclip_hpc.captioning.exclusion import Exclusion, read_exclusion
-from synthclip_hpc.captioning.normalising import distinct, tell_rejects
+from synthclip_hpc.captioning.banks.exclusion import Exclusion, read_exclusion
+from synthclip_hpc.captioning.banks.listing import read_listing
+from synthclip_hpc.captioning.banks.normalising import distinct, tell_rejects
 from synthclip_hpc.errors import UserError
 
 EXCLUDED = "excluded"

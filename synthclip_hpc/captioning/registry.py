@@ -7,13 +7,13 @@ import importlib
 import math
 from typing import Any
 
-from synthclip_hpc.captioning.answering import Rules
-from synthclip_hpc.captioning.cleaning import RULES_VERSION
-from synthclip_hpc.captioning.engine import Engine
-from synthclip_hpc.captioning.models import ModelFiles
+from synthclip_hpc.captioning.answers.answering import Rules
+from synthclip_hpc.captioning.answers.cleaning import RULES_VERSION
+from synthclip_hpc.captioning.engines.engine import Engine
+from synthclip_hpc.captioning.engines.runtime import DEVICES, DTYPES, dtype_name
+from synthclip_hpc.captioning.engines.template import TemplateEngine, template_prompts
+from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.captioning.prompts import Prompts, find_prompts
-from synthclip_hpc.captioning.runtime import DEVICES, DTYPES, dtype_name
-from synthclip_hpc.captioning.template import TemplateEngine, template_prompts
 from synthclip_hpc.config import CaptionsConfig, TemplateConfig, TransformersConfig, VllmConfig, flatten, get
 from synthclip_hpc.errors import UserError, nearest
 
@@ -119,11 +119,11 @@ def open_engine(config: CaptionsConfig, model: ModelFiles | None) -> Engine:
         return TemplateEngine(items_per_s=config.template.items_per_s)
     config = settled(config, find_prompts(config.prompt))
     if config.engine == "transformers":
-        from synthclip_hpc.captioning.transformers_engine import open_transformers
+        from synthclip_hpc.captioning.engines.transformers_engine import open_transformers
 
         return open_transformers(config, _needed(config, model))
     if config.engine == "vllm":
-        from synthclip_hpc.captioning.vllm_engine import open_vllm
+        from synthclip_hpc.captioning.engines.vllm_engine import open_vllm
 
         return open_vllm(config, _needed(config, model))
     return _open_own(config, model)

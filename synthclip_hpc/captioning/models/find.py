@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from synthclip_hpc.captioning.model_folder import ModelFiles, describe_folder
-from synthclip_hpc.captioning.smollm2 import SMOLLM2, cache_folder, ensure_smollm2, find_smollm2
+from synthclip_hpc.captioning.models.folder import ModelFiles, describe_folder
+from synthclip_hpc.captioning.models.smollm2 import SMOLLM2, cache_folder, ensure_smollm2, find_smollm2
 from synthclip_hpc.errors import UserError, nearest
 
 __all__ = ["ModelFiles", "find_model", "local_path"]

@@ -1,0 +1,1 @@
+"""From what a model says to a caption or a reject."""

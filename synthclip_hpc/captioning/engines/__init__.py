@@ -1,0 +1,1 @@
+"""What writes captions, behind one small protocol."""
