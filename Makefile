@@ -14,7 +14,6 @@ setup:  ## make or update .venv (nothing to do when it is up to date)
 
 demo: setup  ## run the laptop preset from end to end in runs/demo
 	$(BIN)/python -m synthclip_hpc.submit stage=captions preset=laptop cluster=local wait=true run=runs/demo
-	$(BIN)/python -m synthclip_hpc.status --once run=runs/demo
 
 test: setup  ## run all tests (PYTEST_ARGS="-m 'not slurm'" narrows it)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -68,7 +68,8 @@ def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]
     """Lay out the stages and make sure that none has started with another plan.
 
     What has started under the same configuration goes on under the plan it is bound to when its sources (a bank that
-    was moved since) cannot be read any more. Raises PlanDrift, or UserError for bad values and unreadable sources.
+    was moved since) cannot be read any more. Raises UserError, also for bad values and unreadable sources, or PlanDrift
+    when the same keys mean something else than they did.
     """
     try:
         links = lay_out(config, stages)
@@ -80,8 +81,23 @@ def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]
         if not all(is_started(run, stage) for stage in stages):
             raise
         return bound_links(run, stages)
-    refuse_drift(run, links)
+    try:
+        refuse_drift(run, links)
+    except PlanDrift as drift:
+        if changed := _changed_keys(run, config):
+            raise UserError(
+                f"run={run.path}: it has started and keeps what decides its outputs:\n{changed}\n"
+                f"Leave these keys out, or use a new run directory (plan {drift.planned_hash[:16]}, "
+                f"asked {drift.asked_hash[:16]})"
+            ) from drift
+        raise  # no key changed, but what one of them names
     return links
+
+
+def _changed_keys(run: Run, config: RunConfig) -> str:
+    frozen = run.load_config()
+    changed = [(key, get(frozen, key), get(config, key)) for key in keys_with_role("identity")]
+    return "\n".join(f"  {key}: the run has {ours!r}, asked {asked!r}" for key, ours, asked in changed if ours != asked)
 
 
 def bind(run: Run, links: Sequence[Link]) -> None:

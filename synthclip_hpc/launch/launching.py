@@ -127,7 +127,7 @@ class _Starter:
         """Do what one phase needs; False when the chain cannot go on behind it now."""
         key = link.phase.key
         if is_sealed(self.run, link):
-            self.started.lines.append(f"{key}: done ({link.plan.num_shards} shards sealed)")
+            self.started.lines.append(f"{key}: done ({link.plan.num_shards} of {link.plan.num_shards} shards sealed)")
             return True
         self.after = self.after or self._wait_for_upstream(link)
         if link.phase.inline:

@@ -50,12 +50,17 @@ def duration(seconds: float | None) -> str:
     return f"{whole}s"
 
 
+def _in_number(plural: str, count: int) -> str:
+    return plural if count != 1 or plural == "unknown" else plural.removesuffix("s")
+
+
 def _attempts(stage: StageStatus) -> str:
     return f"{stage.attempts} ({stage.running} live)" if stage.running else str(stage.attempts)
 
 
 def _notes(stage: StageStatus) -> list[str]:
-    ended = [f"{getattr(stage, cause)} {cause.replace('_', ' ')}" for cause in _CAUSES if getattr(stage, cause)]
+    counts = {cause: getattr(stage, cause) for cause in _CAUSES}
+    ended = [f"{count} {_in_number(cause.replace('_', ' '), count)}" for cause, count in counts.items() if count]
     lines = ["attempts ended early: " + ", ".join(ended)] if ended else []
     # Of an incomplete phase the second line names the first missing shard and why.
     return lines + ([" ".join(line.strip() for line in stage.message.splitlines()[:2])] if stage.message else [])

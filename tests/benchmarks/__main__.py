@@ -22,6 +22,7 @@ BENCHMARKS = {
     "dry-run": "planning",
     "status": "looking",
     "template": "writing",
+    "language-models": "caption_engines",
     "files": "file_count",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

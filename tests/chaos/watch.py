@@ -106,8 +106,9 @@ def _implausible(sample: Sample, scenario: Scenario) -> list[str]:
         found.append(f"shards_done {stage['shards_done']} of {stage['shards_total']}")
     if not 0 <= stage["items_done"] <= stage["items_total"]:
         found.append(f"items_done {stage['items_done']} of {stage['items_total']}")
-    if stage["items_done"] < stage["shards_done"] * scenario.shard_items:
-        found.append(f"items_done {stage['items_done']}, but {stage['shards_done']} whole shards")
+    if stage["items_done"] + stage["items_rejected"] < stage["shards_done"] * scenario.shard_items:
+        items = f"items_done {stage['items_done']}, items_rejected {stage['items_rejected']}"
+        found.append(f"{items}, but {stage['shards_done']} whole shards")
     if state == "done" and not sample.sealed_after:
         found.append("done without a seal")
     if sample.sealed_before and state != "done":

@@ -58,7 +58,7 @@ def environment(**changes: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"} | changes
 
 
-def spawn(verb: str, *argv: str, cwd: Path | None = None, **options: Any) -> Outcome:
+def spawn(verb: str, *argv: str, cwd: Path | None = None, timeout_s: float = 60, **options: Any) -> Outcome:
     """Run a command as a process of its own, as a shell would."""
     done = subprocess.run(
         command_line(verb, *argv),
@@ -66,7 +66,7 @@ def spawn(verb: str, *argv: str, cwd: Path | None = None, **options: Any) -> Out
         encoding="utf-8",
         cwd=cwd,
         env=environment(),
-        timeout=60,
+        timeout=timeout_s,
         check=False,
         **options,
     )

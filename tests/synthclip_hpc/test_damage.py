@@ -199,7 +199,7 @@ def test_a_finished_run_is_told_so_whatever_became_of_its_submissions(finished, 
     before = tree(finished.path)
     outcome = finished(verb, *(WORDS if verb == "submit" else ()))
     assert outcome.code == 0, outcome
-    assert "captions/write: done (4 shards sealed)" in outcome.out
+    assert "captions/write: done (4 of 4 shards sealed)" in outcome.out
     assert tree(finished.path) == before
 
 

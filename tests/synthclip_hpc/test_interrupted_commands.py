@@ -199,7 +199,7 @@ def test_a_finished_stage_is_told_from_another_directory_when_its_bank_is_gone(a
     for words in (["stage=captions"], ["stage=captions", "workers=3"]):
         outcome = app("submit", *words)
         assert outcome.code == 0, outcome
-        assert "captions/write: done (1 shards sealed)" in outcome.out
+        assert "captions/write: done (1 of 1 shards sealed)" in outcome.out
     assert app("resume").code == 0
     outcome = app("submit", "stage=captions", "seed=5")
     assert outcome.code == 2

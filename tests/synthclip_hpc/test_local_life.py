@@ -157,7 +157,7 @@ def test_a_finished_stage_is_told_and_nothing_is_submitted(app, at_once):
     for verb, words in (("submit", WORDS), ("submit", ("stage=captions",)), ("resume", ())):
         outcome = app(verb, *words)
         assert outcome.code == 0
-        assert "captions/write: done (5 shards sealed)" in outcome.out
+        assert "captions/write: done (5 of 5 shards sealed)" in outcome.out
     assert len(app.submissions()) == 1
     assert same_set(app.path) == before
 

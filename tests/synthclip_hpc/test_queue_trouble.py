@@ -102,7 +102,7 @@ def test_a_queue_that_cannot_be_asked_does_not_keep_a_finished_run_from_being_to
     fake_slurm.remove("squeue")
     outcome = call("resume", f"run={app.path}", "cluster=local")
     assert outcome.code == 0
-    assert "done (4 shards sealed)" in outcome.out
+    assert "done (4 of 4 shards sealed)" in outcome.out
 
 
 def vanished_attempt(app) -> None:

@@ -62,9 +62,9 @@ def test_the_directory_is_private_whatever_the_umask(app, at_once, mask):
     [
         ("seed=1", "seed", "0", "1"),
         ("captions.per_concept=2", "captions.per_concept", "1", "2"),
-        ("captions.shard_items=7", "shard_items", "1000", "7"),
+        ("captions.shard_items=7", "captions.shard_items", "1000", "7"),
         ("captions.batch_items=7", "captions.batch_items", "256", "7"),
-        ("concepts.limit=9", "num_items", "10", "9"),
+        ("concepts.limit=9", "concepts.limit", "10", "9"),
     ],
 )
 def test_another_configuration_is_refused_with_the_difference_and_nothing_changes(small, word, key, recorded, asked):
@@ -72,7 +72,7 @@ def test_another_configuration_is_refused_with_the_difference_and_nothing_change
     for verb, words in (("submit", ("stage=captions", word)), ("resume", (word,))):
         outcome = small(verb, *words)
         assert outcome.code == 2, outcome
-        assert f"{key}: recorded {recorded}, asked {asked}" in outcome.err, outcome.err
+        assert f"{key}: the run has {recorded}, asked {asked}" in outcome.err, outcome.err
         assert "new run directory" in outcome.err
         assert tree(small.path) == before
 

@@ -49,7 +49,7 @@ def test_status_calls_squeue_exactly_once(look: Any, fake_slurm: FakeSlurm, shap
 def test_status_leaves_accounting_alone_when_journals_tell_how_attempts_ended(look: Any, fake_slurm: FakeSlurm) -> None:
     _, out = look(EXPLAINED, "--once")
     assert fake_slurm.calls("sacct") == []
-    assert "1 preemptions, 1 timeouts" in " ".join(out.split())
+    assert "1 preemption, 1 timeout" in " ".join(out.split())
 
 
 def test_status_asks_accounting_once_for_all_attempts_that_vanished(app: App, look: Any, fake_slurm: FakeSlurm) -> None:
@@ -58,7 +58,7 @@ def test_status_asks_accounting_once_for_all_attempts_that_vanished(app: App, lo
     assert arguments[arguments.index("-j") + 1] == JOB
     created = all_submissions(Run(app.path))[0].record["created"]
     assert arguments[arguments.index("-S") + 1] == time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(created - 3600))
-    assert "2 preemptions, 1 timeouts, 1 node failures" in " ".join(out.split())
+    assert "2 preemptions, 1 timeout, 1 node failure" in " ".join(out.split())
 
 
 def test_status_of_a_finished_run_asks_neither_queue_nor_accounting(look: Any, fake_slurm: FakeSlurm) -> None:
