@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ class Journal:
 
     A journal never stops the work. What cannot be written (a full disk, most of all) is counted, reported once on
     stderr, and the next event that can be written carries the count as `lost_events`. A torn line is closed before the
-    next one.
+    next one. Threads may share a journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,6 +31,7 @@ class Journal:
         """How many events could not be written so far."""
         self._descriptor: int | None = None
         self._torn = False
+        self._lock = threading.Lock()
 
     def event(self, name: str, /, **fields: Any) -> None:
         """Append `{"event": name, "time": unix seconds, **fields}`.
@@ -40,21 +42,23 @@ class Journal:
             raise ValueError(
                 f"fields of a journal event must not be called {sorted(taken)}: the journal sets these itself"
             )
-        record = {"event": name, "time": round(time.time(), 3), **fields}
-        if self.lost_events:
-            record["lost_events"] = self.lost_events
-        try:
-            self._append(_line(record))
-        except OSError as error:
-            if not self.lost_events:
-                print(f"journal {self.path}: {error}; the work goes on, events may be missing", file=sys.stderr)
-            self.lost_events += 1
+        with self._lock:
+            record = {"event": name, "time": round(time.time(), 3), **fields}
+            if self.lost_events:
+                record["lost_events"] = self.lost_events
+            try:
+                self._append(_line(record))
+            except OSError as error:
+                if not self.lost_events:
+                    print(f"journal {self.path}: {error}; the work goes on, events may be missing", file=sys.stderr)
+                self.lost_events += 1
 
     def close(self) -> None:
         """Close the file; a later event opens it again."""
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
-            files.close(descriptor)
+        with self._lock:
+            if self._descriptor is not None:
+                descriptor, self._descriptor = self._descriptor, None
+                files.close(descriptor)
 
     def _append(self, line: bytes) -> None:
         if self._descriptor is None:

@@ -68,6 +68,18 @@ class Resources:
             object.__setattr__(self, item.name, checked(item.name, getattr(self, item.name)))
 
     @property
+    def num_gpus(self) -> int:
+        """GPUs asked for on each node, by number or by gres such as `gpu:4` or `gpu:a100:4(S:0)`."""
+        if self.gpus_per_node is not None:
+            return self.gpus_per_node
+        found = 0
+        for entry in (self.gres or "").split(","):
+            kind, *rest = entry.partition("(")[0].split(":")
+            if kind == "gpu":
+                found += int(rest[-1]) if rest and rest[-1].isdigit() else 1
+        return found
+
+    @property
     def effective_signal_lead_s(self) -> int:
         """The warning time that the job gets, in seconds."""
         return min(self.signal_lead_s, self.time_min * 30)

@@ -123,7 +123,9 @@ class CaptionsConfig:
     dtype: str = identity("auto")
     """`float32`, `bfloat16`, `float16`, or `auto`: bfloat16, and float32 for `transformers` on the CPU."""
     threads: int = identity(1)
-    """CPU threads of a worker: the order of a sum depends on them."""
+    """CPU threads of an engine: the order of a sum depends on them."""
+    engines: int = execution(1)
+    """Engines side by side in one worker, each on a GPU of its own: for clusters that give whole nodes."""
     template: TemplateConfig = field(default_factory=TemplateConfig)
     transformers: TransformersConfig = field(default_factory=TransformersConfig)
     vllm: VllmConfig = field(default_factory=VllmConfig)
@@ -200,7 +202,7 @@ class RunConfig:
     seed: int = identity(0)
     """Seed of everything random."""
     workers: int = execution(0)
-    """Worker processes with `cluster=local` (0 = cores over threads a worker)."""
+    """Worker processes with `cluster=local` (0 = cores over the threads of a worker's engines)."""
     concepts: ConceptsConfig = field(default_factory=ConceptsConfig)
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
     retries: RetriesConfig = field(default_factory=RetriesConfig)

@@ -11,7 +11,8 @@ class Place:
     """The node of a job, or this machine."""
 
     cluster: str
-    has_gpu: bool
+    num_gpus: int
+    """GPUs of a job, or of this machine."""
     python: list[str] | None = None
     """Command that starts python there; None = the python that submits."""
     container: str | None = None
@@ -19,4 +20,4 @@ class Place:
 
 def local_place() -> Place:
     """Return this machine as a place to work."""
-    return Place("local", has_gpu=Path("/dev/nvidia0").exists())
+    return Place("local", num_gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,9 +20,10 @@ from sharding.marker import MarkerError, Promise, done_marker, is_done
 from sharding.plan import Plan
 from sharding.publication import Inspect, adopt_output
 from sharding.seal import load_seal
-from slurm.signals import StopFlag, Stopped
+from slurm.signals import Stopped
 from synthclip_hpc import provenance
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.lanes import LaneEnded, Lanes, SafePoint
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import Phase, ShardTaken, ShardTask
 
@@ -42,7 +45,7 @@ class Bench:
     attempt: str
     journal: Journal
     inputs_hash: str
-    stop: StopFlag | None = None
+    stop: SafePoint | None = None
     started: float = field(default_factory=time.monotonic)
     submission: str | None = None
     """Its name; None when the command that submits does the work itself."""
@@ -103,28 +106,42 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
     started = time.monotonic()
     with bench.phase.open(bench.config, bench.run, bench.plan) as process:
         bench.journal.event("ready", seconds=round(time.monotonic() - started, 3))
-        for shard in todo:
-            if bench.stop is not None:
-                bench.stop.check()
-            try:
-                if not _finished(bench, shard):
-                    process(bench.task(shard))
-            except ShardTaken:
-                bench.journal.event("shard_taken", shard=shard)
-            except Stopped:
-                raise
-            except Exception as error:
-                if _is_superseded(bench, shard, error):
-                    bench.journal.event("shard_taken", shard=shard)
-                    continue
-                bench.journal.event("shard_failed", shard=shard, **describe(error))
-                traceback.print_exc()
-                failed.append(shard)
-                if is_hopeless(error):
-                    raise
-                if len(failed) > error_limit:
-                    break
+        num_lanes = min(bench.phase.lanes(bench.config), len(todo))
+        if num_lanes == 1:
+            _work_off(bench, process, todo, failed, error_limit)
+        else:
+            lanes = Lanes(bench.stop)
+            in_lane = dataclasses.replace(bench, stop=lanes)
+            lanes.run(num_lanes, todo, lambda share: _work_off(in_lane, process, share, failed, error_limit))
     return failed
+
+
+def _work_off(
+    bench: Bench, process: Callable[[ShardTask], None], shards: Iterable[int], failed: list[int], error_limit: int
+) -> bool:
+    """Do one shard after the other; what fails is added to `failed`. False when that have become too many."""
+    for shard in shards:
+        if bench.stop is not None:
+            bench.stop.check()
+        try:
+            if not _finished(bench, shard):
+                process(bench.task(shard))
+        except ShardTaken:
+            bench.journal.event("shard_taken", shard=shard)
+        except (Stopped, LaneEnded):
+            raise
+        except Exception as error:
+            if _is_superseded(bench, shard, error):
+                bench.journal.event("shard_taken", shard=shard)
+                continue
+            bench.journal.event("shard_failed", shard=shard, **describe(error))
+            traceback.print_exc()
+            failed.append(shard)
+            if is_hopeless(error):
+                raise
+            if len(failed) > error_limit:
+                return False
+    return True
 
 
 def _finished(bench: Bench, shard: int) -> bool:

@@ -33,7 +33,7 @@ def check_place(config: CaptionsConfig, place: Place, model: ModelFiles | None, 
     if model is None:
         return
     _check_packages(config, place)
-    _check_gpu(config, place)
+    _check_gpus(config, place)
     _check_context(config, model, prompts)
 
 
@@ -74,18 +74,33 @@ def _missing_in(python: list[str], names: tuple[str, ...]) -> list[str]:
     return missing
 
 
-def _check_gpu(config: CaptionsConfig, place: Place) -> None:
-    if config.device != "cuda" or place.has_gpu:
+def _check_gpus(config: CaptionsConfig, place: Place) -> None:
+    from synthclip_hpc.captioning.engines.engine_process import gpus_per_engine
+
+    each = gpus_per_engine(config)
+    needed = config.engines * each
+    if place.num_gpus >= needed:
         return
-    if place.cluster == "local":
+    if place.cluster != "local":
+        asks = f"asks for {place.num_gpus}" if place.num_gpus else "asks for no GPU"
+        raise UserError(
+            f"captions.device={config.device}: {_in_number(needed)} needed (captions.engines={config.engines}, {each} "
+            f"an engine), and the job {asks}; set slurm.gres=gpu:{needed} or slurm.gpus_per_node={needed} (or put it into "
+            "[stage.captions] of the profile), or use captions.device=cpu"
+        )
+    if place.num_gpus == 0:
         raise UserError(
             "captions.device=cuda: this machine has no NVIDIA GPU (no /dev/nvidia0); use captions.device=cpu with a "
             "small model (preset=laptop-llm), or submit to a cluster"
         )
     raise UserError(
-        "captions.device=cuda: the job asks for no GPU; set slurm.gres=gpu:1 or slurm.gpus_per_node=1 (or put it into "
-        "[stage.captions] of the profile), or use captions.device=cpu"
+        f"captions.engines={config.engines}: {_in_number(needed)} needed, {each} an engine, and this machine has "
+        f"{place.num_gpus}; lower captions.engines or captions.vllm.tensor_parallel"
     )
+
+
+def _in_number(gpus: int) -> str:
+    return "1 GPU is" if gpus == 1 else f"{gpus} GPUs are"
 
 
 def _check_context(config: CaptionsConfig, model: ModelFiles, prompts: Prompts) -> None:

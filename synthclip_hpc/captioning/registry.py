@@ -54,7 +54,7 @@ def check_engine(config: CaptionsConfig) -> None:
             f"captions.engine={config.engine}: no such engine{nearest(config.engine, ENGINES)}. "
             f"Valid: {', '.join(ENGINES)}, or module:function of your own"
         )
-    for key in ("per_concept", "shard_items", "batch_items", "max_tries", "threads"):
+    for key in ("per_concept", "shard_items", "batch_items", "max_tries", "threads", "engines"):
         if getattr(config, key) < 1:
             raise UserError(f"captions.{key}={getattr(config, key)}: wanted a whole number from 1")
     for key in ("max_tokens", "max_words", "transformers.device_batch_items"):

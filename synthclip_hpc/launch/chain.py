@@ -154,4 +154,5 @@ def local_workers(config: RunConfig) -> int:
     """Return how many worker processes a local run gets. Raises UserError for a negative number."""
     if config.workers < 0:
         raise UserError(f"workers={config.workers}: wanted 0 (as many as fit on the cores) or a positive number")
-    return config.workers or max(1, len(os.sched_getaffinity(0)) // config.captions.threads)
+    threads = config.captions.threads * config.captions.engines
+    return config.workers or max(1, len(os.sched_getaffinity(0)) // threads)

@@ -53,9 +53,8 @@ def check_places(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
         else:
             resources = target.resources(link.phase.stage)
             check_tasks(link.phase.kind, resources)
-            gpus = resources.gpus_per_node or "gpu" in (resources.gres or "")
             python = shlex.split(resources.python) if resources.python else None
-            place = Place(cluster, bool(gpus), python, resources.container)
+            place = Place(cluster, resources.num_gpus, python, resources.container)
         if link.phase.check_place is not None:
             link.phase.check_place(config, place)
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sharding.directory import PhaseDirectory
@@ -36,6 +37,8 @@ from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 if TYPE_CHECKING:
     import pyarrow
 
+    from synthclip_hpc.captioning.engines.engine import Engine
+    from synthclip_hpc.captioning.models.find import ModelFiles
     from synthclip_hpc.run import Run
 
 
@@ -90,7 +93,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 
 @contextmanager
 def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
-    """Load the concepts and the engine once for an attempt; yield the function that writes one shard."""
+    """Load concepts and engines once for an attempt; yield the function that writes one shard with an idle engine."""
     from synthclip_hpc.captioning.models.find import local_path
 
     captions, sources = config.captions, Sources(config)
@@ -99,10 +102,34 @@ def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
     if model is not None:
         model = dataclasses.replace(model, path=local_path(model))
     table = _read_concepts(run, plan)
-    engine = open_engine(captions, model)
     column = model_column(captions, model)
+    idle: SimpleQueue[Engine] = SimpleQueue()
+
+    def write(task: ShardTask) -> None:
+        engine = idle.get()
+        try:
+            _write_shard(task, table, column, lambda items: answer_batch(engine, prompts, rules, items))
+        finally:
+            idle.put(engine)
+
+    with _open_engines(captions, model) as engines:
+        for engine in engines:
+            idle.put(engine)
+        yield write
+
+
+@contextmanager
+def _open_engines(config: CaptionsConfig, model: ModelFiles | None) -> Iterator[Sequence[Engine]]:
+    """Open one engine in this process, or several in processes of their own; they are closed at the end."""
+    if config.engines > 1:
+        from synthclip_hpc.captioning.engines.engine_process import engines_side_by_side
+
+        with engines_side_by_side(open_engine, config, model) as engines:
+            yield engines
+        return
+    engine = open_engine(config, model)
     try:
-        yield lambda task: _write_shard(task, table, column, lambda items: answer_batch(engine, prompts, rules, items))
+        yield [engine]
     finally:
         engine.close()
 
@@ -271,6 +298,7 @@ PHASES = (
         inspect=inspect,
         estimate=estimate,
         promise=promise,
+        lanes=lambda config: config.captions.engines,
         check_place=check_place,
         check_sealed=check_unique,
     ),

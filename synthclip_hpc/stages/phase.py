@@ -21,10 +21,10 @@ from synthclip_hpc.place import Place
 
 if TYPE_CHECKING:
     from slurm.resources import Resources
-    from slurm.signals import StopFlag
     from synthclip_hpc.captioning.banks.bank import Bank
     from synthclip_hpc.captioning.models.find import ModelFiles
     from synthclip_hpc.captioning.prompts import Prompts
+    from synthclip_hpc.lanes import SafePoint
     from synthclip_hpc.run import Run
 
 
@@ -78,6 +78,11 @@ class Estimate:
     device: str = "CPU"
 
 
+def one_lane(config: RunConfig) -> int:
+    """Return 1: shards one after the other."""
+    return 1
+
+
 @dataclass(frozen=True)
 class Phase:
     """One phase of a stage."""
@@ -90,12 +95,15 @@ class Phase:
     layout: Callable[[RunConfig, Sources], Plan]
     """The plan: a pure function of the configuration and the sources. Raises UserError for a bad value."""
     open: Callable[[RunConfig, Run, Plan], AbstractContextManager[Callable[[ShardTask], None]]]
-    """Load what all shards of an attempt share, once; yields the function that does one shard."""
+    """Load what all shards of an attempt share, once; yields the function that does one shard. With several lanes, so
+    many threads call it at the same time."""
     inspect: Callable[[Run, Path, Plan, ShardRange], Counts]
     """Count the items of a finished output; ValueError when it is damaged or not that shard's."""
     estimate: Callable[[RunConfig], Estimate]
     promise: Callable[[RunConfig], Promise]
     """What its outputs keep when they are made again; a function of what the plan binds."""
+    lanes: Callable[[RunConfig], int] = one_lane
+    """How many shards an attempt works on at the same time."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
     check_place: Callable[[RunConfig, Place], None] | None = None
@@ -131,7 +139,7 @@ class ShardTask:
     inspect: Inspect
     journal: Journal
     provenance: Mapping[str, Any]
-    stop: StopFlag | None = None
+    stop: SafePoint | None = None
     attempt_started: float = field(default_factory=time.monotonic)
     started: float = field(default_factory=time.monotonic)
     _reported: int = 0

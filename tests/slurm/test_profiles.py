@@ -148,3 +148,21 @@ def test_resources_made_in_code_are_checked_as_well():
 def test_the_warning_is_never_more_than_half_the_time_limit():
     assert Resources(time_min=1, signal_lead_s=120).effective_signal_lead_s == 30
     assert Resources(time_min=60, signal_lead_s=120).effective_signal_lead_s == 120
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus"),
+    [
+        ({}, 0),
+        ({"gres": "gpu"}, 1),
+        ({"gres": "gpu:4"}, 4),
+        ({"gres": "gpu:a100"}, 1),
+        ({"gres": "gpu:a100:2(S:0-1)"}, 2),
+        ({"gres": "lustre:1,gpu:2,gpu:a100:1"}, 3),
+        ({"gres": "gpumem:1"}, 0),
+        ({"gpus_per_node": 8}, 8),
+        ({"gpus_per_node": 0, "gres": "gpu:1"}, 0),
+    ],
+)
+def test_gpus_are_counted_by_number_or_by_gres(asked, gpus):
+    assert Resources(**asked).num_gpus == gpus

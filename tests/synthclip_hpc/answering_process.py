@@ -97,7 +97,7 @@ def _open(job: dict[str, Any]) -> Engine:
     values = job["config"]
     nested = {"template": TemplateConfig, "transformers": TransformersConfig, "vllm": VllmConfig}
     config = CaptionsConfig(**{key: nested[key](**value) if key in nested else value for key, value in values.items()})
-    module = importlib.import_module(f"synthclip_hpc.captioning.{config.engine}_engine")
+    module = importlib.import_module(f"synthclip_hpc.captioning.engines.{config.engine}_engine")
     engine: Engine = getattr(module, f"open_{config.engine}")(
         config, ModelFiles(**{**job["model"], "path": Path(job["model"]["path"])})
     )

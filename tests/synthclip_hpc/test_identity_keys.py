@@ -44,6 +44,7 @@ IDENTITY = [
 
 EXECUTION = [
     "workers",
+    "captions.engines",
     "captions.template.items_per_s",
     "captions.vllm.tensor_parallel",
     "captions.vllm.gpu_memory",

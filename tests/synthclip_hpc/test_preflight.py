@@ -48,7 +48,7 @@ def packages(monkeypatch):
 
 def test_a_machine_without_a_gpu_is_told_before_anything_is_written(refused, model, packages, monkeypatch):
     packages(torch=True, transformers=True)
-    monkeypatch.setattr("synthclip_hpc.launch.launching.local_place", lambda: place(has_gpu=False))
+    monkeypatch.setattr("synthclip_hpc.launch.launching.local_place", lambda: place(num_gpus=0))
     words = refused(f"captions.model={model}")
     assert "captions.device=cuda: this machine has no NVIDIA GPU" in words
     assert "captions.device=cpu" in words
@@ -57,14 +57,22 @@ def test_a_machine_without_a_gpu_is_told_before_anything_is_written(refused, mod
 def place(**changes):
     from synthclip_hpc.place import Place
 
-    return Place(**{"cluster": "local", "has_gpu": True, **changes})
+    return Place(**{"cluster": "local", "num_gpus": 1, **changes})
 
 
 def test_a_job_that_asks_for_no_gpu_is_told_how_to_ask(refused, model, packages, fake_slurm):
     packages(torch=True, transformers=True)
     words = refused(f"captions.model={model}", "cluster=slurm")
-    assert "the job asks for no GPU; set slurm.gres=gpu:1" in words
+    assert "the job asks for no GPU; set slurm.gres=gpu:1 or slurm.gpus_per_node=1" in words
     assert fake_slurm.calls("sbatch") == []
+
+
+def test_several_engines_need_as_many_gpus(refused, app, model, packages, fake_slurm):
+    packages(torch=True, transformers=True)
+    words = (f"captions.model={model}", "cluster=slurm", "captions.engines=4")
+    told = refused(*words, "slurm.gres=gpu:a100:2")
+    assert "4 GPUs are needed (captions.engines=4, 1 an engine), and the job asks for 2" in told
+    assert app("submit", *SMALL, *words, "slurm.gres=gpu:a100:4", "dry-run=true").code == 0
 
 
 @pytest.mark.parametrize("ask", ["slurm.gres=gpu:a100:1", "slurm.gpus_per_node=1"])
