@@ -84,9 +84,9 @@ def _check_gpus(config: CaptionsConfig, place: Place) -> None:
     if place.cluster != "local":
         asks = f"asks for {place.num_gpus}" if place.num_gpus else "asks for no GPU"
         raise UserError(
-            f"captions.device={config.device}: {_in_number(needed)} needed (captions.engines={config.engines}, {each} "
-            f"an engine), and the job {asks}; set slurm.gres=gpu:{needed} or slurm.gpus_per_node={needed} (or put it into "
-            "[stage.captions] of the profile), or use captions.device=cpu"
+            f"captions.device={config.device}: {_in_number(needed)} needed (captions.engines={config.engines}, "
+            f"{each} an engine), and the job {asks}; set slurm.gres=gpu:{needed} or slurm.gpus_per_node={needed} (or "
+            "put it into [stage.captions] of the profile), or use captions.device=cpu"
         )
     if place.num_gpus == 0:
         raise UserError(

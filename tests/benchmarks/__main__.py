@@ -23,6 +23,7 @@ BENCHMARKS = {
     "status": "looking",
     "template": "writing",
     "language-models": "caption_engines",
+    "matching": "matching",
     "files": "file_count",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

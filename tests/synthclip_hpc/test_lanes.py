@@ -319,33 +319,6 @@ def test_a_worker_with_engines_takes_so_many_times_the_cores(monkeypatch):
     assert (local_workers(config), local_workers(four), local_workers(replace(four, workers=5))) == (16, 2, 5)
 
 
-@pytest.mark.parametrize(
-    ("ask", "words"),
-    [
-        ("slurm.gpus_per_node=2", "captions.engines=4: 4 GPUs are needed, 1 an engine, and the job asks for 2"),
-        ("slurm.gres=gpu:a100:3", "the job asks for 3; set slurm.gpus_per_node=4"),
-        ("slurm.gres=gpu", "the job asks for 1"),
-        ("slurm.gres=nvme:1,gpu:a100:1,gpu:v100:2(S:0-1)", "the job asks for 3"),
-        ("slurm.gpus_per_node=4", None),
-        ("slurm.gres=gpu:4(S:0,1)", None),
-        ("slurm.cpus=4", None),
-    ],
-)
-def test_a_job_with_fewer_gpus_than_its_workers_engines_take_is_refused(app, fake_slurm, ask, words):
-    gpu = ("captions.device=cuda", "captions.engines=4", "cluster=slurm", "dry-run=true")
-    outcome = app("submit", *SHAPE, "concepts.bank=emoji", OWN, *gpu, ask)
-    assert (outcome.code, (words or "") in outcome.words) == (2 if words else 0, True), outcome
-
-
-def test_the_gpus_of_a_profile_count_as_well(app, fake_slurm, tmp_path):
-    profile = tmp_path / "mine.toml"
-    profile.write_text("[default]\ngpus_per_node = 8\n[stage.captions]\ngpus_per_node = 1\n")
-    gpu = ("captions.device=cuda", "captions.engines=2", "cluster=slurm", "dry-run=true", f"slurm.profile={profile}")
-    outcome = app("submit", *SHAPE, "concepts.bank=emoji", OWN, *gpu)
-    assert (outcome.code, "2 GPUs are needed, 1 an engine, and the job asks for 1" in outcome.words) == (2, True)
-    assert app("submit", *SHAPE, "concepts.bank=emoji", OWN, *gpu, "slurm.gpus_per_node=2").code == 0
-
-
 def test_no_engine_at_all_is_refused(app):
     outcome = app("submit", *SHAPE, "concepts.bank=emoji", OWN, "captions.engines=0")
     assert (outcome.code, "captions.engines=0: wanted a whole number from 1" in outcome.words) == (2, True)
