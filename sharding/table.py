@@ -27,7 +27,6 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]], schema: pyarro
     Raises TableError if columns are missing, unknown, of different lengths or of other types than the schema says.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if set(columns) != set(schema.names):
         raise TableError(f"columns must be {schema.names}, got {list(columns)}")
@@ -36,13 +35,22 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]], schema: pyarro
         raise TableError(f"columns must have equal lengths, got {lengths}")
     try:
         table = pa.Table.from_pydict({name: columns[name] for name in schema.names}, schema=schema)
-        for field in schema:
-            if not field.nullable and table.column(field.name).null_count:
-                raise TableError(
-                    f"column {field.name!r} must not hold nulls, got {table.column(field.name).null_count}"
-                )
     except (pa.ArrowException, TypeError, OverflowError) as error:
         raise TableError(f"columns do not fit the schema: {error}") from error
+    write_arrow(path, table, schema)
+
+
+def write_arrow(path: Path, table: pyarrow.Table, schema: pyarrow.Schema) -> None:
+    """Write a table that is there already, as `write_table` does. Raises TableError if it is of another schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not table.schema.equals(schema):
+        raise TableError(f"the table must have the schema\n{schema}\nand has\n{table.schema}")
+    for field in schema:
+        if not field.nullable and table.column(field.name).null_count:
+            raise TableError(f"column {field.name!r} must not hold nulls, got {table.column(field.name).null_count}")
+    table = table.replace_schema_metadata(schema.metadata)
     buffer = pa.BufferOutputStream()
     # Every option that enters the bytes is spelled out, so that a new default of pyarrow does not change them.
     pq.write_table(

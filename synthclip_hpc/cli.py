@@ -10,6 +10,7 @@ from synthclip_hpc.errors import nearest
 VERBS = {
     "submit": "plan stages and start them",
     "preview": "write a few captions and show how they come about",
+    "coverage": "which concepts a set of captions covers, before and after balancing",
     "status": "what is done, what runs, what failed",
     "resume": "start again what is neither finished nor alive",
     "cancel": "end what is alive",

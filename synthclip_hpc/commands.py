@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 from synthclip_hpc.arguments import field_types, normalise, parse, value_of
 from synthclip_hpc.config import BUILT_IN_BANKS, BUILT_IN_MODELS, BUILT_IN_PROMPTS, RunConfig, get, with_values
 from synthclip_hpc.config_files import apply_file, apply_preset
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.paths import path_of
 from synthclip_hpc.run import Run, resolve_run
 
 
@@ -95,7 +95,7 @@ def parse_config_options(cls: type[C], argv: list[str], prog: str, description: 
             default = apply_preset(default, preset)
         file = value_of("config", tokens)
         if file is not None:
-            default = apply_file(default, Path(file).expanduser())
+            default = apply_file(default, path_of("config", file))
     return run, _anchored(parse(cls, tokens, default, prog, description))
 
 
@@ -104,11 +104,13 @@ def _anchored(options: C) -> C:
     changes: dict[str, Any] = {}
     for key, built_in in _PATH_KEYS.items():
         name = get(options, key)
-        if name is not None and name not in built_in and Path(name).expanduser().exists():
-            changes[key] = str(Path(name).expanduser().absolute())
+        if name is not None and name not in built_in and (path := path_of(key, name)).exists():
+            changes[key] = str(path.absolute())
     profile = options.slurm.profile
-    if profile is not None and ("/" in profile or profile.endswith(".toml")) and Path(profile).expanduser().exists():
-        changes["slurm.profile"] = str(Path(profile).expanduser().absolute())
+    if profile is not None and ("/" in profile or profile.endswith(".toml")):
+        path = path_of("slurm.profile", profile)
+        if path.exists():
+            changes["slurm.profile"] = str(path.absolute())
     return with_values(options, changes)
 
 

@@ -49,7 +49,8 @@ class ConceptsConfig:
     """Keep so many concepts of the bank, drawn with the run's seed (0 = all). Not together with `limit`."""
     exclude: Optional[str] = identity(None)
     """File of concepts to leave out, in any form a bank may have: a safety list, say. Whole concepts are compared,
-    whatever their case. They keep their place and count as rejects, so that no other caption changes."""
+    whatever their case and what they hold that does not show. They keep their place and count as rejects. With
+    templates and in float32 no other caption changes; in bfloat16 those of the same batch may, by rounding."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class VllmConfig:
     eager: bool = identity(False)
     """Leave out compilation and CUDA graphs: starts faster, runs slower, and rounds differently."""
     tensor_parallel: int = execution(1)
-    """GPUs that one engine spreads its model over."""
+    """GPUs that one engine spreads its model over (1 with `captions.device=cpu`)."""
     gpu_memory: float = execution(0.9)
     """Share of a GPU's memory that the engine may take."""
     cpu_cache_gib: int = identity(1)
@@ -115,7 +116,8 @@ class CaptionsConfig:
     max_words: int = identity(15)
     """Longest caption, in words (0 = any)."""
     require_concept: bool = identity(False)
-    """Reject a caption that does not name its concept."""
+    """Reject a caption that does not name its concept; the prompt must name it, which `unconditioned` and `topics` do
+    not."""
     max_tries: int = identity(3)
     """Answers asked for until a caption passes the checks."""
     device: str = identity("cuda")
@@ -129,6 +131,33 @@ class CaptionsConfig:
     template: TemplateConfig = field(default_factory=TemplateConfig)
     transformers: TransformersConfig = field(default_factory=TransformersConfig)
     vllm: VllmConfig = field(default_factory=VllmConfig)
+
+
+@dataclass(frozen=True)
+class BalanceConfig:
+    """Which captions make the balanced set, and in which order."""
+
+    target: Optional[int] = identity(None)
+    """Captions to keep: exactly so many."""
+    t: Optional[float] = identity(None)
+    """In place of `target`: MetaCLIP's threshold, captions of a concept from which on they are thinned out."""
+    mode: str = identity("balanced")
+    """`balanced` over concepts, `random` (the paper's ablation), or `none` (all captions that name a concept)."""
+    source: Optional[str] = identity(None)
+    """Captions from elsewhere in place of the run's own: a table or folder (Parquet, TSV, text; .gz, .zst)."""
+    case: str = identity("exact")
+    """How concepts are found in captions: `exact` (MetaCLIP's rule), `first-word` (a capital at its start is no
+    matter), or `fold` (upper and lower case are the same)."""
+    shard_items: int = identity(1000)
+    """Captions in one shard of the set, which is one shard of images later."""
+    match_items: int = identity(500_000)
+    """Captions in one task of the work in between."""
+    keep_unmatched: bool = identity(False)
+    """Keep captions that name no concept, all of them."""
+    allow_short: bool = identity(False)
+    """Go on when there are fewer usable captions than `target`."""
+    items_per_s: float = execution(0.0)
+    """Slow a task down to so many captions a second and worker, for trials and drills (0 = full speed)."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +234,7 @@ class RunConfig:
     """Worker processes with `cluster=local` (0 = cores over the threads of a worker's engines)."""
     concepts: ConceptsConfig = field(default_factory=ConceptsConfig)
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
     retries: RetriesConfig = field(default_factory=RetriesConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+
+_DEVICES = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -20,4 +25,22 @@ class Place:
 
 def local_place() -> Place:
     """Return this machine as a place to work."""
-    return Place("local", num_gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))))
+    return Place("local", num_gpus=count_gpus(_DEVICES, os.environ))
+
+
+def count_gpus(devices: Path, environment: Mapping[str, str]) -> int:
+    """Count the GPUs that a program started here would see: NVIDIA's, else AMD's, fewer if the environment says so."""
+    num_gpus = sum(1 for path in devices.glob("nvidia[0-9]*") if path.name.removeprefix("nvidia").isdigit())
+    if not num_gpus and (devices / "kfd").exists():
+        num_gpus = sum(1 for _ in devices.glob("dri/renderD*"))
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not num_gpus:
+        return num_gpus
+    # What comes after a number that cannot be is not looked at: -1 is the usual way to say none.
+    named = list(takewhile(_is_device, (word.strip() for word in visible.split(","))))
+    # Parts of a GPU have no device files of their own.
+    return len(named) if any(word.startswith("MIG-") for word in named) else min(num_gpus, len(named))
+
+
+def _is_device(word: str) -> bool:
+    return word.isdigit() or word.startswith(("GPU-", "MIG-"))

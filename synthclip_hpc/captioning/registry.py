@@ -13,7 +13,7 @@ from synthclip_hpc.captioning.engines.engine import Engine
 from synthclip_hpc.captioning.engines.runtime import DEVICES, DTYPES, dtype_name
 from synthclip_hpc.captioning.engines.template import TemplateEngine, template_prompts
 from synthclip_hpc.captioning.models.find import ModelFiles
-from synthclip_hpc.captioning.prompts import Prompts, find_prompts
+from synthclip_hpc.captioning.prompts import Prompts, find_prompts, names_concept
 from synthclip_hpc.config import CaptionsConfig, TemplateConfig, TransformersConfig, VllmConfig, flatten, get
 from synthclip_hpc.errors import UserError, nearest
 
@@ -75,6 +75,20 @@ def check_engine(config: CaptionsConfig) -> None:
     for key, known in (("device", DEVICES), ("dtype", DTYPES)):
         if (value := get(config, key)) not in known:
             raise UserError(f"captions.{key}={value}: no such {key}{nearest(value, known)}. Valid: {', '.join(known)}")
+    if (config.engine, config.device) == ("vllm", "cpu") and config.vllm.tensor_parallel > 1:
+        raise UserError(
+            f"captions.vllm.tensor_parallel={config.vllm.tensor_parallel}: spreads a model over GPUs, and with "
+            "captions.device=cpu there are none; leave it out, and give captions.threads the CPUs"
+        )
+
+
+def check_prompts(config: CaptionsConfig, prompts: Prompts) -> None:
+    """Raise UserError when captions must name a concept that nobody asks for: nearly all would be rejected."""
+    if config.require_concept and not is_template(config) and not names_concept(prompts):
+        raise UserError(
+            f"captions.require_concept=true: captions.prompt={config.prompt} asks for no concept, so that nearly all "
+            "captions would be rejected; leave require_concept out, or take a prompt with {concept} in it, such as paper"
+        )
 
 
 def settled(config: CaptionsConfig, prompts: Prompts) -> CaptionsConfig:
@@ -96,7 +110,7 @@ def identity_of(config: CaptionsConfig, model: ModelFiles | None, prompts: Promp
     found["captions.settled"] = {name: getattr(settled(config, prompts), name) for name in _LEFT_OPEN}
     leave_out = {"engine", "model", "revision", "prompt", "per_concept", "shard_items", "batch_items", *_LEFT_OPEN}
     if config.device != "cpu":
-        leave_out.add("threads")
+        leave_out |= {"threads", "vllm.cpu_cache_gib"}
     others = [("template.", TemplateConfig), ("transformers.", TransformersConfig), ("vllm.", VllmConfig)]
     foreign = tuple(prefix for prefix, _ in others if not prefix.startswith(config.engine))
     for key, value, item in flatten(config):
@@ -106,10 +120,12 @@ def identity_of(config: CaptionsConfig, model: ModelFiles | None, prompts: Promp
 
 
 def model_column(config: CaptionsConfig, model: ModelFiles | None) -> str:
-    """Return what the column `model` says."""
+    """Return what the column `model` says: for an engine of the user's its name, and the model's if one was given."""
     if is_template(config):
         return "template"
-    return config.model if model is None else model.name
+    if model is not None:
+        return model.name
+    return config.engine if config.model == CaptionsConfig.model else f"{config.engine} {config.model}"
 
 
 def open_engine(config: CaptionsConfig, model: ModelFiles | None) -> Engine:

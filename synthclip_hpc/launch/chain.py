@@ -15,7 +15,7 @@ from synthclip_hpc.config import RunConfig, get, keys_with_role
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import BUILT, STAGES, phases_of, upstream_of
 from synthclip_hpc.run import Run
-from synthclip_hpc.stages.phase import Phase, Sources
+from synthclip_hpc.stages.phase import LayoutLater, Phase, Sources
 
 _READERS = 16
 
@@ -32,10 +32,22 @@ class Link:
         return run.phase(self.phase.stage, self.phase.name)
 
 
-def lay_out(config: RunConfig, stages: Sequence[str]) -> list[Link]:
-    """Lay out every phase of the stages. Reads the sources, writes nothing."""
-    sources = Sources(config)
-    return [Link(phase, phase.layout(config, sources)) for stage in stages for phase in phases_of(stage)]
+def lay_out(config: RunConfig, stages: Sequence[str], run: Run | None = None) -> list[Link]:
+    """Lay out every phase of the stages, up to one whose size is not known yet. Reads the sources, writes nothing."""
+    sources = Sources(config, run)
+    links = []
+    for phase in (phase for stage in stages for phase in phases_of(stage)):
+        try:
+            links.append(Link(phase, phase.layout(config, sources)))
+        except LayoutLater:
+            break
+    return links
+
+
+def left_for_later(links: Sequence[Link], stages: Sequence[str]) -> list[str]:
+    """Return the keys of the phases of the stages that could not be laid out yet."""
+    laid_out = {link.phase.key for link in links}
+    return [phase.key for stage in stages for phase in phases_of(stage) if phase.key not in laid_out]
 
 
 def started_stages(run: Run) -> list[str]:
@@ -72,7 +84,7 @@ def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]
     when the same keys mean something else than they did.
     """
     try:
-        links = lay_out(config, stages)
+        links = lay_out(config, stages, run)
     except UserError:
         frozen = run.load_config() if run.exists() else None
         keys = keys_with_role("identity")
@@ -106,13 +118,13 @@ def bind(run: Run, links: Sequence[Link]) -> None:
         bind_plan(link.directory(run), link.plan)
 
 
-def with_upstream(run: Run, stages: list[str], add: bool) -> list[str]:
+def with_upstream(run: Run, config: RunConfig, stages: list[str], add: bool) -> list[str]:
     """Add what must come first: `concepts` always (it needs no job), the rest when `upstream=true`.
 
     Raises UserError naming what is missing and the command that adds it.
     """
     unbuilt = [stage for stage in stages if stage not in BUILT]
-    needed = [stage for stage in upstream_of(stages[-1]) if stage not in stages]
+    needed = [stage for stage in _builds_on(config, stages[-1]) if stage not in stages]
     missing = [stage for stage in needed if stage != "concepts" and not is_started(run, stage)]
     if unbuilt:
         first = f"; missing before it: {', '.join(missing)}" if missing else ""
@@ -127,6 +139,20 @@ def with_upstream(run: Run, stages: list[str], add: bool) -> list[str]:
         )
     wanted = {*stages, *missing, "concepts"}
     return [stage for stage in STAGES if stage in wanted]
+
+
+def _builds_on(config: RunConfig, stage: str) -> list[str]:
+    """Return the stages that a stage builds on, in pipeline order; of one that is not built, all before it."""
+    if stage not in BUILT:
+        return upstream_of(stage)
+    found: set[str] = set()
+    waiting = [stage]
+    while waiting:
+        phases = phases_of(waiting.pop())
+        new = {upstream for phase in phases for upstream, _ in phase.upstream(config)} - found - {stage}
+        found |= new
+        waiting += new
+    return [one for one in STAGES if one in found]
 
 
 def is_started(run: Run, stage: str) -> bool:

@@ -17,7 +17,7 @@ def do_inline(run: Run, link: Link, config: RunConfig) -> None:
     attempt = f"inline{secrets.token_hex(4)}_0_0"
     journal = Journal(link.directory(run).journal_path(attempt))
     journal.event("start", attempt=attempt, submission=None)
-    bench = Bench(run, link.phase, link.plan, config, attempt, journal, bound_inputs(run, link.phase))
+    bench = Bench(run, link.phase, link.plan, config, attempt, journal, bound_inputs(run, link.phase, config))
     try:
         work(bench, list(range(link.plan.num_shards)), error_limit=0)
         seal_phase(run, link.phase.stage, link.phase.name)

@@ -55,7 +55,8 @@ def check_places(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
             check_tasks(link.phase.kind, resources)
             python = shlex.split(resources.python) if resources.python else None
             place = Place(cluster, resources.num_gpus, python, resources.container)
-        if link.phase.check_place is not None:
+        # With all shards there only the seal is wanting, which needs nothing of what made them.
+        if link.phase.check_place is not None and missing_shards(run, link):
             link.phase.check_place(config, place)
 
 
@@ -114,7 +115,7 @@ class _Starter:
             from synthclip_hpc.launch.arrays import find_target
 
             self.target = find_target(self.config, self.cluster)
-        wanted = {key for link in open_links for key in (link.phase.key, *("/".join(up) for up in link.phase.upstream))}
+        wanted = {key for link in open_links for key in (link.phase.key, *("/".join(up) for up in link.phase.upstream(self.config)))}
         known = [one for one in all_submissions(self.run) if f"{one.stage}/{one.phase}" in wanted]
         self.alive = living(known, assume_ended=self.assume_ended)
         names = {one.name for one in self.alive}
@@ -183,7 +184,7 @@ class _Starter:
         Raises UserError when such a phase is neither sealed nor alive: nothing would ever release this one.
         """
         keys = {other.phase.key for other in self.links}
-        for stage, name in link.phase.upstream:
+        for stage, name in link.phase.upstream(self.config):
             if f"{stage}/{name}" in keys or load_seal(self.run.phase(stage, name)) is not None:
                 continue
             at_work = [one for one in self.alive if (one.stage, one.phase) == (stage, name)]

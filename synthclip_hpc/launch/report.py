@@ -18,9 +18,11 @@ FILES_PER_ELEMENT = 6
 FILES_PER_SUBMISSION = 3 + FILES_PER_ELEMENT
 
 
-def print_started(run: Run, started: Started) -> None:
-    """Print what became of each phase, where the logs are, and how to look on."""
+def print_started(run: Run, started: Started, later: Sequence[str] = ()) -> None:
+    """Print what became of each phase, where the logs are, and how to look on. `later`: phases of unknown size."""
     print("\n".join(started.lines))
+    for key in later:
+        print(f"{key}: not yet, its size is known when what comes before it is done; then: resume run={run.path}")
     if (bank := concepts.told(run)) is not None:
         print(f"bank:   {bank}")
     if not started.submissions:

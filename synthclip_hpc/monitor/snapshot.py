@@ -85,6 +85,12 @@ def unreadable(name: str, message: str) -> PhaseStatus:
     return PhaseStatus(**(zero | none | known))
 
 
+def _message(phases: list[PhaseStatus], state: str) -> str:
+    """Return the words of the first phase that gives the stage its state, else the latest that any has."""
+    told = [phase for phase in phases if phase.message]
+    return next((phase.message for phase in told if phase.state == state), told[-1].message if told else "")
+
+
 def sum_stage(name: str, phases: list[PhaseStatus]) -> StageStatus:
     """Return a stage's status from those of its phases."""
     order = ("failed", "blocked", "running", "pending", "partial", "waiting")
@@ -114,7 +120,7 @@ def sum_stage(name: str, phases: list[PhaseStatus]) -> StageStatus:
         requeues=total("requeues"),
         cancellations=total("cancellations"),
         unknown=total("unknown"),
-        message=next((phase.message for phase in reversed(phases) if phase.message), ""),
+        message=_message(phases, state),
         heard_age_s=min((phase.heard_age_s for phase in phases if phase.heard_age_s is not None), default=None),
         phases=tuple(phases),
     )

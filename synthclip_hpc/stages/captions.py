@@ -1,12 +1,14 @@
 """Stage `captions`: N captions for each concept, written by an engine (paper, section 3.1).
 
 Items are laid out n-major: all concepts' first captions, then all second ones, so that a larger `captions.per_concept`
-only appends shards. Excluded concepts keep their place: their captions are rows without one.
+only appends shards. Excluded concepts keep their place: their captions are rows without one, and the batches that they
+are in get smaller and stay the same otherwise.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +16,15 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sharding.directory import PhaseDirectory
-from sharding.ids import derive, item_id
+from sharding.drift import differences, explain
+from sharding.files import canonical_json
 from sharding.marker import Counts, Promise
 from sharding.plan import Plan, ShardRange
 from sharding.table import TableError, inspect_table, write_table
 from synthclip_hpc.captioning.answers.answering import Answer, Item, answer_batch
 from synthclip_hpc.captioning.registry import (
     check_engine,
+    check_prompts,
     identity_of,
     is_template,
     model_column,
@@ -32,6 +36,7 @@ from synthclip_hpc.config import CaptionsConfig, RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.place import Place
 from synthclip_hpc.stages.batches import run_batches
+from synthclip_hpc.stages.caption_items import items_of, known_columns, read_concepts
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
@@ -44,6 +49,10 @@ if TYPE_CHECKING:
 
 MAX_PER_CONCEPT = 2**31 - 1
 """What the column `n` (int32) can count."""
+PROVENANCE = "model"
+"""Key, in the provenance of a marker, of the language model that wrote the shard's captions."""
+_LAID_OUT = frozenset({"seed", "concepts.sha256", "concepts.count", "captions.per_concept", "captions.batch_items"})
+"""What a plan has besides what `identity_of` tells of engine, model, prompts and rules."""
 
 
 def schema() -> Any:
@@ -70,6 +79,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     """Concepts times captions a concept, in shards of `captions.shard_items`."""
     captions = config.captions
     check_engine(captions)
+    check_prompts(captions, sources.prompts)
     if captions.per_concept > MAX_PER_CONCEPT:
         raise UserError(f"captions.per_concept={captions.per_concept}: wanted at most {MAX_PER_CONCEPT}")
     bank = sources.bank
@@ -77,7 +87,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
         stage="captions",
         phase="write",
         kind="map",
-        num_items=len(bank.concepts) * captions.per_concept,
+        num_items=sources.num_captions,
         shard_items=captions.shard_items,
         suffix=".parquet",
         identity={
@@ -98,14 +108,16 @@ def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
 
     captions, sources = config.captions, Sources(config)
     prompts, rules, model = prompts_of(captions), rules_of(captions), sources.model
-    _refuse_other_sources(plan, captions, identity_of(captions, model, prompts))
+    _refuse_another_plans(plan, captions, identity_of(captions, model, prompts))
     if model is not None:
         model = dataclasses.replace(model, path=local_path(model))
-    table = _read_concepts(run, plan)
+    table = read_concepts(run, plan)
     column = model_column(captions, model)
     idle: SimpleQueue[Engine] = SimpleQueue()
 
     def write(task: ShardTask) -> None:
+        if model is not None:
+            task.provenance = {**task.provenance, PROVENANCE: model.provenance()}
         engine = idle.get()
         try:
             _write_shard(task, table, column, lambda items: answer_batch(engine, prompts, rules, items))
@@ -134,53 +146,31 @@ def _open_engines(config: CaptionsConfig, model: ModelFiles | None) -> Iterator[
         engine.close()
 
 
-def _refuse_other_sources(plan: Plan, config: CaptionsConfig, found: dict[str, Any]) -> None:
-    """Raise UserError when model or prompt are not what was planned: their files may have changed since."""
-    for key in ("captions.model.fingerprint", "captions.prompt.sha256"):
-        if plan.identity.get(key) != found.get(key):
-            named = config.prompt if "prompt" in key else config.model
+def _refuse_another_plans(plan: Plan, config: CaptionsConfig, found: dict[str, Any]) -> None:
+    """Raise UserError when what answers depend on is not what was planned: files or software may have changed since."""
+    planned = {key: value for key, value in plan.identity.items() if key not in _LAID_OUT}
+    if not (other := differences(planned, json.loads(canonical_json(found)))):
+        return
+    for key, named in (("captions.model.fingerprint", config.model), ("captions.prompt.sha256", config.prompt)):
+        if key in (one for one, _, _ in other):
             raise UserError(
-                f"{key.rpartition('.')[0]}={named}: its files are not those of the plan (planned "
-                f"{plan.identity.get(key)}, here {found.get(key)}); restore them, or start a new run with what is there"
+                f"{key.rpartition('.')[0]}={named}: its files are not those of the plan ({key}: planned "
+                f"{planned.get(key)}, here {found.get(key)}); restore them, or start a new run with what is there"
             )
-
-
-def _read_concepts(run: Run, plan: Plan) -> pyarrow.Table:
-    import pyarrow.parquet as pq
-
-    from synthclip_hpc.stages import concepts as concepts_stage
-
-    table = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"), schema=concepts_stage.schema())
-    if table.num_rows != plan.identity["concepts.count"]:
-        # No ValueError: whoever inspects captions must not take them for the damaged ones.
-        raise RuntimeError(
-            f"the concept table has {table.num_rows} rows, the plan {plan.identity['concepts.count']}; run verify"
-        )
-    return table
-
-
-def _columns(plan: Plan, concepts: pyarrow.Table, shard: ShardRange) -> dict[str, list[Any]]:
-    """Return what is known of a shard's captions before they are written."""
-    run_seed = plan.identity["seed"]
-    columns: dict[str, list[Any]] = {name: [] for name in ("caption_id", "concept_id", "concept", "n", "seed")}
-    for concept_id, concept, n, _ in _items(concepts, shard.start, shard.stop):
-        caption_id = item_id(concept, n)
-        columns["caption_id"].append(caption_id)
-        columns["concept_id"].append(concept_id)
-        columns["concept"].append(concept)
-        columns["n"].append(n)
-        columns["seed"].append(derive(run_seed, caption_id, "caption"))
-    return columns
+    raise UserError(
+        f"captions/write was planned by other software, whose captions differ:\n{explain(other)}\n"
+        "Use the software of the plan (the submission's record has its commit), or start a new run with this one"
+    )
 
 
 def _write_shard(
     task: ShardTask, concepts: pyarrow.Table, model: str, answer: Callable[[Sequence[Item]], list[Answer]]
 ) -> None:
-    columns = _columns(task.plan, concepts, task.shard)
+    columns = known_columns(task.plan, concepts, task.shard)
     if len(set(columns["caption_id"])) != len(columns["caption_id"]):
         raise UserError(f"two captions of shard {task.shard.index} share an id; leave out one of their concepts")
     items = [Item(*one) for one in zip(columns["concept"], columns["seed"], strict=True)]
-    excluded = [reason for *_, reason in _items(concepts, task.shard.start, task.shard.stop)]
+    excluded = [reason for *_, reason in items_of(concepts, task.shard)]
     first = task.shard.start
 
     def make(start: int, stop: int) -> list[tuple[Any, ...]]:
@@ -208,25 +198,12 @@ def _write_shard(
     log.discard()
 
 
-def _items(concepts: pyarrow.Table, start: int, stop: int) -> Iterator[tuple[int, str, int, str | None]]:
-    """Yield (concept id, concept, n, why it gets no caption) of the items [start, stop), n-major."""
-    count = concepts.num_rows
-    while start < stop:
-        n, offset = divmod(start, count)
-        length = min(count - offset, stop - start)
-        part = concepts.slice(offset, length)
-        ids, names, reasons = (column.to_pylist() for column in part.columns)
-        for concept_id, concept, reason in zip(ids, names, reasons, strict=True):
-            yield concept_id, concept, n, reason and f"concept_{reason}"
-        start += length
-
-
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
     """Count the captions of a finished shard, rejects by reason; TableError for captions of another seed or shard."""
     import pyarrow.parquet as pq
 
     counts = inspect_table(path, schema())
-    expected = _columns(plan, _read_concepts(run, plan), shard)
+    expected = known_columns(plan, read_concepts(run, plan), shard)
     table = pq.read_table(path, columns=["caption_id", "seed"])
     for name in ("caption_id", "seed"):
         if table.column(name).to_pylist() != expected[name]:
@@ -246,12 +223,15 @@ def check_place(config: RunConfig, place: Place) -> None:
 
 
 def promise(config: RunConfig) -> Promise:
-    """Return `bytes` where a caption made again is the same: everywhere but on GPUs, whose kernels do not promise it.
+    """Return `bytes` where a caption made again is the same, else `items`.
 
-    A language model on the CPU repeats its bytes with the same software, number of threads and CPU type.
+    A language model on the CPU repeats its bytes with the same software, number of threads and CPU type; vLLM when it
+    compiles nothing. The kernels of GPUs do not promise it, and of an engine of the user's nobody knows.
     """
     captions = config.captions
-    return "bytes" if is_template(captions) or captions.device == "cpu" else "items"
+    repeats = {"transformers": True, "vllm": captions.vllm.eager and captions.vllm.tensor_parallel == 1}
+    on_cpu = captions.device == "cpu" and repeats.get(captions.engine, False)
+    return "bytes" if is_template(captions) or on_cpu else "items"
 
 
 def check_unique(directory: PhaseDirectory, plan: Plan) -> None:
@@ -292,7 +272,7 @@ PHASES = (
         stage="captions",
         name="write",
         kind="map",
-        upstream=(("concepts", "read"),),
+        upstream=lambda config: (("concepts", "read"),),
         layout=layout,
         open=open_writer,
         inspect=inspect,

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from synthclip_hpc.captioning.banks.bank import Bank
     from synthclip_hpc.captioning.models.find import ModelFiles
     from synthclip_hpc.captioning.prompts import Prompts
+    from synthclip_hpc.curation.sources import CaptionSource
     from synthclip_hpc.lanes import SafePoint
     from synthclip_hpc.run import Run
+
+
+class LayoutLater(Exception):
+    """How much there is to do does not follow from the configuration: a phase before this one has to run first."""
 
 
 class ShardTaken(Exception):
@@ -37,6 +42,8 @@ class Sources:
     """What layouts read besides the configuration; read once for a command, and only when a layout asks."""
 
     config: RunConfig
+    run: Run | None = None
+    """For the sizes that only a finished phase knows."""
 
     @cached_property
     def bank(self) -> Bank:
@@ -50,6 +57,19 @@ class Sources:
             seed=self.config.seed,
             exclude=concepts.exclude,
         )
+
+    @property
+    def num_captions(self) -> int:
+        """Captions that the run asks for, rejects included."""
+        return len(self.bank.concepts) * self.config.captions.per_concept
+
+    @cached_property
+    def caption_source(self) -> CaptionSource:
+        """The captions from elsewhere that `balance.source` names."""
+        from synthclip_hpc.curation.sources import find_source
+
+        assert self.config.balance.source is not None
+        return find_source(self.config.balance.source)
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -90,10 +110,11 @@ class Phase:
     stage: str
     name: str
     kind: Kind
-    upstream: tuple[tuple[str, str], ...]
+    upstream: Callable[[RunConfig], tuple[tuple[str, str], ...]]
     """(stage, phase) of the seals this phase builds on."""
     layout: Callable[[RunConfig, Sources], Plan]
-    """The plan: a pure function of the configuration and the sources. Raises UserError for a bad value."""
+    """The plan: a pure function of the configuration and the sources. Raises UserError for a bad value, LayoutLater
+    when a phase before it has to run first."""
     open: Callable[[RunConfig, Run, Plan], AbstractContextManager[Callable[[ShardTask], None]]]
     """Load what all shards of an attempt share, once; yields the function that does one shard. With several lanes, so
     many threads call it at the same time."""

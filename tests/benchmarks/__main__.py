@@ -23,6 +23,7 @@ BENCHMARKS = {
     "status": "looking",
     "template": "writing",
     "language-models": "caption_engines",
+    "balance": "balancing",
     "matching": "matching",
     "files": "file_count",
 }

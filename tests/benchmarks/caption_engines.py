@@ -92,7 +92,8 @@ def _prepare(folder: Path, engine: str) -> tuple[RunConfig, Bench]:
     bind(run, [concepts, link])
     do_inline(run, concepts, config)
     journal = Journal(link.directory(run).journal_path("bench_0_0"))
-    return config, Bench(run, link.phase, link.plan, config, "bench_0_0", journal, bound_inputs(run, link.phase))
+    inputs = bound_inputs(run, link.phase, config)
+    return config, Bench(run, link.phase, link.plan, config, "bench_0_0", journal, inputs)
 
 
 def compare(engine: str, folder: Path) -> dict[str, Any]:

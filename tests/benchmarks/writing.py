@@ -55,7 +55,8 @@ def _worker_seconds(path: Path, bank: Path) -> float:
     bind(run, [concepts, captions])
     do_inline(run, concepts, config)
     journal = Journal(captions.directory(run).journal_path("bench_0_0"))
-    bench = Bench(run, captions.phase, captions.plan, config, "bench_0_0", journal, bound_inputs(run, captions.phase))
+    inputs = bound_inputs(run, captions.phase, config)
+    bench = Bench(run, captions.phase, captions.plan, config, "bench_0_0", journal, inputs)
     started = time.monotonic()
     failed = work(bench, list(range(captions.plan.num_shards)), error_limit=0)
     seconds = time.monotonic() - started

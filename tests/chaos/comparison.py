@@ -27,10 +27,10 @@ def differences(calm: Path, run: Path, scenario: Scenario) -> list[str]:
     found = [f"{name}: missing" for name in sorted(theirs.keys() - ours.keys())]
     found += [f"{name}: not in the calm run" for name in sorted(ours.keys() - theirs.keys())]
     found += [f"{name}: other bytes" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]]
-    expected = scenario.num_shards + 1
-    here = [name for name in ours if name.startswith(f"{scenario.stage}/{scenario.phase}/")]
+    expected = scenario.num_shards + len(scenario.phases)
+    here = [name for name in ours if name.startswith(f"{scenario.stage}/")]
     if len(here) != expected:
-        found.append(f"{len(here)} files to compare in {scenario.stage}/{scenario.phase}, expected {expected}")
+        found.append(f"{len(here)} files to compare in {scenario.stage}, expected {expected}")
     return found
 
 
@@ -39,19 +39,19 @@ def lost_or_doubled(run: Path, scenario: Scenario) -> list[str]:
     import pyarrow.parquet as pq
 
     ids: Counter[int] = Counter()
-    for path in sorted((run / scenario.stage / scenario.phase / "data").rglob("*.parquet")):
+    for path in sorted((run / scenario.stage / scenario.phases[-1] / "data").rglob("*.parquet")):
         ids.update(pq.read_table(path, columns=[scenario.id_column]).column(0).to_pylist())
     doubled = [key for key, count in ids.items() if count > 1]
     found = [f"{len(doubled)} items occur twice, e.g. {doubled[0]}"] if doubled else []
-    if sum(ids.values()) != scenario.num_items:
-        found.append(f"{sum(ids.values())} items, expected {scenario.num_items}")
+    if sum(ids.values()) != scenario.final_items:
+        found.append(f"{sum(ids.values())} items, expected {scenario.final_items}")
     return found
 
 
 def leftovers(run: Path, scenario: Scenario) -> list[str]:
-    """Partial and temporary files that a finished phase should not have."""
-    place = run / scenario.stage / scenario.phase
-    found = [path for path in (place / "partial").rglob("*") if path.is_file()]
+    """Partial and temporary files that finished phases should not have."""
+    places = [run / scenario.stage / phase / "partial" for phase in scenario.phases]
+    found = [path for place in places for path in place.rglob("*") if path.is_file()]
     hidden = [path for path in run.rglob(".*") if path.is_file() or path.parent.name == "submissions"]
     found += [path for path in hidden if not path.name.startswith(".submission_file_")]  # submitit keeps its own
     found += list(run.rglob("*.save_tmp"))
@@ -60,14 +60,14 @@ def leftovers(run: Path, scenario: Scenario) -> list[str]:
 
 def over_budget(run: Path, scenario: Scenario) -> list[str]:
     """Compare the number of files with the budget: 2 a shard, 2 an attempt, 4 an element, 3 a submission, 3 a phase."""
-    place = run / scenario.stage / scenario.phase
+    place = run / scenario.stage
     folders = [path for path in (run / "submissions").glob(f"*-{scenario.stage}") if path.is_dir()]
     phase = sum(1 for path in place.rglob("*") if path.is_file())
     logs = sum(1 for path in (run / "logs" / scenario.stage).rglob("*") if path.is_file())
     launching = sum(1 for folder in folders for path in folder.rglob("*") if path.is_file())
-    journals = len(list((place / "journals").glob("*.jsonl")))
+    journals = len(list(place.glob("*/journals/*.jsonl")))
     elements = sum(_elements(folder) + 1 for folder in folders)  # the seal job is an element too
-    budget = 2 * scenario.num_shards + 2 * journals + 4 * elements + 3 * len(folders) + 3
+    budget = 2 * scenario.num_shards + 2 * journals + 4 * elements + 3 * (len(folders) + len(scenario.phases))
     found = phase + logs + launching
     if found <= budget:
         return []

@@ -145,7 +145,9 @@ FAULTS: dict[str, Callable[[Field, Worker], None]] = {
 }
 
 
-def inject(place: Field, fault: str, jobs: set[str], timeout_s: float = 60) -> None:
+def inject(
+    place: Field, fault: str, jobs: Callable[[], set[str]], revive: Callable[[], None], timeout_s: float = 60
+) -> None:
     """Do one fault to a random worker of these arrays that is alive and was not hit before."""
 
     def candidates() -> list[Worker]:
@@ -153,7 +155,8 @@ def inject(place: Field, fault: str, jobs: set[str], timeout_s: float = 60) -> N
         journals = place.run.glob("*/*/journals/*.jsonl")
         begun = {path.stem for path in journals}
         fresh = [worker for worker in place.workers() if worker.attempt not in hit and worker.attempt in begun]
-        return [worker for worker in fresh if worker.element.split("_")[0] in jobs]
+        wanted = jobs()
+        return [worker for worker in fresh if worker.element.split("_")[0] in wanted]
 
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -165,6 +168,7 @@ def inject(place: Field, fault: str, jobs: set[str], timeout_s: float = 60) -> N
             except LabError as error:
                 # The victim ended between the look and the blow, or Slurm refuses just now: another one then.
                 place.say(f"{fault}: once more, {error}")
+        revive()
         time.sleep(0.5)
     place.note(fault, [], "NOT DONE: no victim")
 

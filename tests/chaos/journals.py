@@ -12,7 +12,8 @@ from typing import Any
 class Visit:
     """One attempt's work on one shard."""
 
-    shard: int
+    shard: tuple[str, int]
+    """Phase and number."""
     looked_at: float
     """Time of the event before: the attempt read what others had left after that moment."""
     began: float
@@ -54,27 +55,27 @@ class Attempt:
         return int(self.name.rpartition("_")[2])
 
 
-def read_attempts(run: Path, stage: str, phase: str) -> list[Attempt]:
-    """All worker attempts of a phase, in order of their start; journals of seals and supervisors are left out."""
+def read_attempts(run: Path, stage: str) -> list[Attempt]:
+    """All worker attempts of a stage, in order of their start; journals of seals and supervisors are left out."""
     found = []
-    for path in (run / stage / phase / "journals").glob("*.jsonl"):
+    for path in (run / stage).glob("*/journals/*.jsonl"):
         events = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
         start = next((event for event in events if event["event"] == "start"), None)
         if start is not None and "role" not in start:
-            found.append(_attempt(path.stem, start, events))
+            found.append(_attempt(path.stem, path.parent.parent.name, start, events))
     return sorted(found, key=lambda attempt: attempt.start["time"])
 
 
-def _attempt(name: str, start: dict[str, Any], events: list[dict[str, Any]]) -> Attempt:
+def _attempt(name: str, phase: str, start: dict[str, Any], events: list[dict[str, Any]]) -> Attempt:
     attempt = Attempt(name, start, [], events[-1]["time"], None, None, False, [])
     before = start["time"]
     for event in events:
         kind = event["event"]
         if kind == "shard_start":
-            attempt.visits.append(Visit(event["shard"], before, event["time"], event["resumed_items"]))
+            attempt.visits.append(Visit((phase, event["shard"]), before, event["time"], event["resumed_items"]))
         elif kind == "progress":
             attempt.visits[-1].steps.append((event["time"], event["items"]))
-        elif kind == "shard_done" and attempt.visits and attempt.visits[-1].shard == event["shard"]:
+        elif kind == "shard_done" and attempt.visits and attempt.visits[-1].shard == (phase, event["shard"]):
             attempt.visits[-1].steps.append((event["time"], event["total"]))
             attempt.visits[-1].done_at = event["time"]
         elif kind == "end":

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.faults import Injection
-from tests.chaos.product import Product, ProductFailed, wait_until_sealed
+from tests.chaos.product import Product, ProductFailed, prepare, wait_until_sealed
 from tests.chaos.scenario import Scenario
 from tests.chaos.slurm_campaign import CampaignFailed
 from tests.chaos.watch import Watch
@@ -19,8 +19,9 @@ from tests.chaos.workers import local_workers, run_processes, supervisors
 def run_calm(scenario: Scenario, run: Path, bank: Path, run_seed: int = 0) -> Product:
     """Make the undisturbed run that the others are compared with. Raises CampaignFailed."""
     product = Product(run, ("cluster=local",))
+    prepare(product, scenario, bank, run_seed)
     product.submit(*scenario.identity(bank, run_seed), "workers=2")
-    if not wait_until_sealed(product, scenario.stage, scenario.phase, scenario.timeout_s):
+    if not wait_until_sealed(product, scenario.stage, scenario.phases[-1], scenario.timeout_s):
         raise CampaignFailed(f"the calm run did not finish\n{product.log_tails()}")
     _wait_for_end(run)
     return product
@@ -46,6 +47,7 @@ def run_locally(
     done: list[Injection] = []
     deadline = time.monotonic() + scenario.timeout_s
     watch = Watch(product, scenario, lambda: _supervised(run), every_s=2.0)
+    prepare(product, scenario, bank, run_seed)
     try:
         product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", *speed)
         with watch:
@@ -59,7 +61,7 @@ def run_locally(
                     product.resume_twice_at_once()
                     if len(product.submissions()) != count + 1:
                         raise CampaignFailed(f"two resume at once: {len(product.submissions()) - count} submissions")
-            while not product.is_sealed(scenario.stage, scenario.phase):
+            while not product.is_sealed(scenario.stage, scenario.phases[-1]):
                 if time.monotonic() > deadline:
                     raise CampaignFailed(f"not sealed in time\n{product.log_tails()}")
                 if not supervisors(run):

@@ -35,7 +35,7 @@ def account(
     in seconds since 1970.
     """
     result = LostWork()
-    visits: dict[int, list[tuple[Attempt, Visit]]] = defaultdict(list)
+    visits: dict[tuple[str, int], list[tuple[Attempt, Visit]]] = defaultdict(list)
     for attempt in attempts:
         for visit in attempt.visits:
             visits[visit.shard].append((attempt, visit))
@@ -65,7 +65,7 @@ def account(
     return result
 
 
-def _not_inherited(shard: int, both: list[tuple[Attempt, Visit]]) -> list[str]:
+def _not_inherited(shard: tuple[str, int], both: list[tuple[Attempt, Visit]]) -> list[str]:
     """Name each visit that began with less than an earlier attempt had journalled before it looked."""
     problems = []
     published = min((visit.done_at for _, visit in both if visit.done_at), default=float("inf"))
@@ -81,7 +81,7 @@ def _not_inherited(shard: int, both: list[tuple[Attempt, Visit]]) -> list[str]:
             there = max((items for time, items in earlier.steps if time < until), default=0)
             if visit.resumed_items < there:
                 problems.append(
-                    f"shard {shard}: {attempt.name} went on from {visit.resumed_items} items, "
+                    f"shard {shard[0]}/{shard[1]}: {attempt.name} went on from {visit.resumed_items} items, "
                     f"but {other.name} had journalled {there} before"
                 )
     return problems

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.scenario import Scenario
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -95,6 +97,13 @@ class Product:
         """The ends of the newest logs, for the report of a failure."""
         logs = sorted((self.run / "logs").rglob("*.log"), key=lambda path: path.stat().st_mtime)[-4:]
         return "\n".join(f"--- {path.name}\n{tail(path, lines)}" for path in logs)
+
+
+def prepare(product: Product, scenario: Scenario, bank: Path, run_seed: int) -> None:
+    """Run what the stage builds on, on this machine and undisturbed."""
+    if scenario.prelude is not None:
+        words = scenario.identity(bank, run_seed, stage=scenario.prelude)
+        product.call("submit", *words, "cluster=local", "workers=2", "wait=true")
 
 
 def wait_until_sealed(product: Product, stage: str, phase: str, timeout_s: float) -> bool:

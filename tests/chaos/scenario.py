@@ -27,8 +27,8 @@ class Scenario:
     """A stage under chaos. Further stages and engines are further instances in `SCENARIOS`."""
 
     stage: str
-    phase: str
-    """The phase that the faults hit."""
+    phases: tuple[str, ...]
+    """The phases of the stage, in order; the faults hit whichever is at work."""
     compared: tuple[tuple[str, str], ...]
     """(stage, phase) whose data and seals must equal those of the calm run."""
     concepts: int
@@ -46,19 +46,30 @@ class Scenario:
     """Execution key that limits the items a second of one worker; None for work that is slow by itself."""
     timeout_s: float = 900
     """A disturbed run must be finished within."""
+    prelude: str | None = None
+    """Stage that is run first, undisturbed: what the stage builds on."""
+    target: int | None = None
+    """Items of the last phase, where these are not all that come in."""
 
     @property
     def num_items(self) -> int:
         return self.concepts * self.per_concept
 
     @property
-    def num_shards(self) -> int:
-        return -(-self.num_items // self.shard_items)
+    def final_items(self) -> int:
+        """Items of the last phase."""
+        return self.target or self.num_items
 
-    def identity(self, bank: Path, seed: int) -> list[str]:
+    @property
+    def num_shards(self) -> int:
+        """Shards of all phases: of a stage with one, and of `balance` with its six."""
+        parts = -(-self.num_items // self.shard_items)
+        return parts if len(self.phases) == 1 else 3 * parts + 2 + -(-self.final_items // self.shard_items)
+
+    def identity(self, bank: Path, seed: int, stage: str | None = None) -> list[str]:
         """The arguments of `submit` that say what is made."""
         return [
-            f"stage={self.stage}",
+            f"stage={stage or self.stage}",
             f"seed={seed}",
             f"concepts.bank={bank}",
             f"captions.per_concept={self.per_concept}",
@@ -74,7 +85,7 @@ class Scenario:
 
 _TEMPLATE = Scenario(
     stage="captions",
-    phase="write",
+    phases=("write",),
     compared=(("concepts", "read"), ("captions", "write")),
     concepts=2000,
     per_concept=5,
@@ -120,7 +131,29 @@ _VLLM = replace(
         "captions.vllm.eager=true",
     ),
 )
-SCENARIOS = {"captions": {"template": _TEMPLATE, "transformers": _TRANSFORMERS, "vllm": _VLLM}}
+_BALANCE_PHASES = ("match", "unique", "count", "score", "select", "cut")
+_BALANCE = replace(
+    _TEMPLATE,
+    stage="balance",
+    phases=_BALANCE_PHASES,
+    compared=(("concepts", "read"), ("captions", "write"), *(("balance", phase) for phase in _BALANCE_PHASES)),
+    per_concept=2,
+    shard_items=100,
+    batch_items=100,
+    acts=(
+        Act(("slurm.partition=low",), ("sigkill-worker", "sigkill-slurmstepd", "requeue", "preempt"), 60),
+        Act(("slurm.partition=low-grace",), ("sigkill-worker", "preempt-grace", "node-dies"), 60),
+        Act(("slurm.partition=low",), ("node-lost", "requeue"), 60),
+    ),
+    keys=("balance.match_items=100", "balance.shard_items=100", "balance.target=2000"),
+    speed_key="balance.items_per_s",
+    prelude="captions",
+    target=2000,
+)
+SCENARIOS = {
+    "captions": {"template": _TEMPLATE, "transformers": _TRANSFORMERS, "vllm": _VLLM},
+    "balance": {"own": _BALANCE},
+}
 """Stage -> engine -> scenario; the first engine is what `--engine` leaves out."""
 
 

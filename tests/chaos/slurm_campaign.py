@@ -6,12 +6,13 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from slurm.onemachine import Lab, resume_nodes, start_slurmd
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import Field, Injection, inject
-from tests.chaos.product import Product, ProductFailed, tail
+from tests.chaos.product import Product, ProductFailed, prepare, tail
 from tests.chaos.scenario import Act, Scenario
 from tests.chaos.watch import Watch
 
@@ -54,11 +55,13 @@ def run_on_slurm(
     between = rng.sample(list(scenario.breaks), len(scenario.breaks))
     began = time.monotonic()
     watch = Watch(product, scenario, lambda: len(place.workers()))
+    prepare(product, scenario, bank, run_seed)
     try:
         _start_act(product.submit, scenario, run, order, 0, say, scenario.identity(bank, run_seed))
         with watch:
             for number, act in enumerate(order):
-                _play(place, product, act)
+                keys = act_keys(scenario, run, order, number)
+                _play(place, product, act, partial(_revive, place, product, keys))
                 if number + 1 < len(order):
                     _break(place, product, watch, between[number % len(between)], scenario, order, number + 1)
             _finish(place, product, scenario, began + scenario.timeout_s)
@@ -91,20 +94,44 @@ def _start_act(
 
 def act_keys(scenario: Scenario, run: Path, order: Sequence[Act], number: int) -> list[str]:
     """The execution keys of an act; its speed leaves as much work as the acts that follow need."""
-    done = len(list((run / scenario.stage / scenario.phase / "markers").glob("*/*.json"))) * scenario.shard_items
+    done = len(list((run / scenario.stage).glob("*/markers/*/*.json"))) * scenario.shard_items
     seconds = sum(act.planned_s for act in order[number:])
-    speed = min(50.0, max(1.0, (scenario.num_items - done) / scenario.elements / max(seconds, 1.0)))
+    speed = min(
+        50.0, max(1.0, (scenario.num_shards * scenario.shard_items - done) / scenario.elements / max(seconds, 1.0))
+    )
     given = {key.split("=")[0] for key in order[number].keys}
     calm = [key for key in CALM_KEYS if key.split("=")[0] not in given]
     return [*order[number].keys, *calm, f"slurm.elements={scenario.elements}", *scenario.speed(speed)]
 
 
-def _play(place: Field, product: Product, act: Act) -> None:
-    record = product.submissions()[-1]
-    jobs = {str(job) for job in record["array_jobs"]}
+def _play(place: Field, product: Product, act: Act, revive: Callable[[], None]) -> None:
+    first = len(product.submissions()) - 1
+    while first and product.submissions()[first - 1]["state"] == "submitted" and _same_act(product, first):
+        first -= 1  # all phases of a stage are submitted at once
     for fault in place.rng.sample(list(act.faults), len(act.faults)):
         time.sleep(place.rng.uniform(*act.pause_s))
-        inject(place, fault, jobs)
+        inject(
+            place,
+            fault,
+            lambda: {str(job) for one in product.submissions()[first:] for job in one["array_jobs"]},
+            revive,
+        )
+
+
+def _arrays(product: Product, first: int) -> set[str]:
+    return {str(job) for one in product.submissions()[first:] for job in one.get("array_jobs", ())}
+
+
+def _same_act(product: Product, number: int) -> bool:
+    """Whether a submission was made by the same command as the one before it."""
+    before, own = product.submissions()[number - 1 : number + 1]
+    return bool(before["claimer"] == own["claimer"])
+
+
+def _revive(place: Field, product: Product, keys: Sequence[str]) -> None:
+    """Resume when a fault has ended the phase at work, and with it all that waited for it."""
+    if not place.cluster.queue(place.run):
+        place.say(f"resume: {product.resume(*keys).splitlines()[0]}")
 
 
 def _break(
@@ -141,7 +168,7 @@ def _finish(place: Field, product: Product, scenario: Scenario, deadline: float)
     while True:
         if time.monotonic() > deadline:
             raise CampaignFailed(f"not sealed in time\n{_told(place, product)}")
-        sealed = product.is_sealed(scenario.stage, scenario.phase)
+        sealed = product.is_sealed(scenario.stage, scenario.phases[-1])
         if not place.cluster.queue(place.run):
             if sealed:
                 return

@@ -36,9 +36,9 @@ def test_a_changed_byte_and_a_missing_seal_are_found(tmp_path: Path) -> None:
 
 
 def test_a_successor_that_begins_before_its_predecessors_last_batch_is_found() -> None:
-    first = attempt("1_0_0", Visit(0, 1.0, 1.1, 0, [(3.0, 25), (5.0, 50)]))
-    good = attempt("1_0_1", Visit(0, 9.0, 9.1, 50, [(20.0, 250)], done_at=20.0), end="completed")
-    bad = attempt("1_0_1", Visit(0, 9.0, 9.1, 0, [(20.0, 250)], done_at=20.0), end="completed")
+    first = attempt("1_0_0", Visit(("write", 0), 1.0, 1.1, 0, [(3.0, 25), (5.0, 50)]))
+    good = attempt("1_0_1", Visit(("write", 0), 9.0, 9.1, 50, [(20.0, 250)], done_at=20.0), end="completed")
+    bad = attempt("1_0_1", Visit(("write", 0), 9.0, 9.1, 0, [(20.0, 250)], done_at=20.0), end="completed")
     assert account([first, good], SCENARIO, {"1_0_0": 6.0}, {}).problems == []
     result = account([first, bad], SCENARIO, {"1_0_0": 6.0}, {})
     assert result.made_twice == 50
@@ -46,8 +46,8 @@ def test_a_successor_that_begins_before_its_predecessors_last_batch_is_found() -
 
 
 def test_more_than_a_batch_in_the_making_is_found() -> None:
-    killed = attempt("1_0_0", Visit(0, 1.0, 1.0, 0, [(6.0, 25), (11.0, 50)]))
-    successor = attempt("1_0_1", Visit(0, 29.0, 29.1, 50, [(49.0, 250)], done_at=49.0), end="completed")
+    killed = attempt("1_0_0", Visit(("write", 0), 1.0, 1.0, 0, [(6.0, 25), (11.0, 50)]))
+    successor = attempt("1_0_1", Visit(("write", 0), 29.0, 29.1, 50, [(49.0, 250)], done_at=49.0), end="completed")
     kept = account([killed, successor], SCENARIO, {"1_0_0": 20.0}, {"1_0_0": 16.0})
     assert (kept.problems, kept.cut_off) == ([], {"1_0_0": 20.0})
     lost = account([killed, successor], SCENARIO, {"1_0_0": 20.0}, {})
@@ -55,8 +55,8 @@ def test_more_than_a_batch_in_the_making_is_found() -> None:
 
 
 def test_two_attempts_at_once_are_accounted_apart() -> None:
-    lost = attempt("1_0_0", Visit(0, 1.0, 1.1, 0, [(3.0, 25), (30.0, 100)]))
-    successor = attempt("1_0_1", Visit(0, 9.0, 9.1, 25, [(40.0, 250)], done_at=40.0), end="completed")
+    lost = attempt("1_0_0", Visit(("write", 0), 1.0, 1.1, 0, [(3.0, 25), (30.0, 100)]))
+    successor = attempt("1_0_1", Visit(("write", 0), 9.0, 9.1, 25, [(40.0, 250)], done_at=40.0), end="completed")
     result = account([lost, successor], SCENARIO, {}, {})
     assert (result.problems, result.made_twice, result.made_twice_overlapping) == ([], 0, 75)
 

@@ -47,7 +47,7 @@ def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -
     jobs = [str(job) for one in records for job in one["array_jobs"]]
     short = {str(j) for one in records if _is_short(one) for j in one["array_jobs"]}
     lives = campaign.cluster.lives(jobs)
-    attempts = read_attempts(product.run, scenario.stage, scenario.phase)
+    attempts = read_attempts(product.run, scenario.stage)
     told = endings(attempts, campaign.injections, lives, short)
     ends = {
         attempt.name: life.end
@@ -66,7 +66,7 @@ def judge_local(
     name: str, product: Product, injections: list[Injection], watch: Watch, calm: Path, scenario: Scenario
 ) -> Verdict:
     """Judge a local run: its workers are killed without a word, so the harness alone knows the causes."""
-    attempts = read_attempts(product.run, scenario.stage, scenario.phase)
+    attempts = read_attempts(product.run, scenario.stage)
     hit = {name: injection for injection in injections for name in injection.attempts}
     told = [
         Ending(
@@ -94,7 +94,7 @@ def _judge(
     ends: dict[str, float],
 ) -> Verdict:
     run = product.run
-    attempts = read_attempts(run, scenario.stage, scenario.phase)
+    attempts = read_attempts(run, scenario.stage)
     work = account(attempts, scenario, ends, watch.appends.last)
     different = comparison.differences(calm, run, scenario)
     problems = [*different, *comparison.lost_or_doubled(run, scenario), *work.problems]

@@ -47,7 +47,7 @@ class Watch:
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
-        self.appends = Appends(self.product.run / self.scenario.stage / self.scenario.phase / "partial")
+        self.appends = Appends(self.product.run / self.scenario.stage)
 
     def __enter__(self) -> Watch:
         self.appends.__enter__()
@@ -63,13 +63,13 @@ class Watch:
 
     def look(self) -> Sample | None:
         """Take one sample."""
-        sealed = self.product.is_sealed(self.scenario.stage, self.scenario.phase)
+        sealed = self.product.is_sealed(self.scenario.stage, self.scenario.phases[-1])
         workers = self.count_workers()
         answer = self.product.status()
         stage = next((one for one in answer["stages"] if one["name"] == self.scenario.stage), None)
         if stage is None:
             return None
-        after = self.product.is_sealed(self.scenario.stage, self.scenario.phase)
+        after = self.product.is_sealed(self.scenario.stage, self.scenario.phases[-1])
         ending = answer["time"] < self.quiet_until
         sample = Sample(time.time(), stage, workers, self.count_workers(), sealed, after, ending)
         self.samples.append(sample)
@@ -91,7 +91,7 @@ class Watch:
         for sample in self.samples:
             found += [f"{sample.time - first:.0f} s: {text}" for text in _implausible(sample, self.scenario)]
         for before, now in zip(self.samples, self.samples[1:], strict=False):
-            found += [f"{now.time - first:.0f} s: {text}" for text in _went_back(before, now)]
+            found += [f"{now.time - first:.0f} s: {text}" for text in _went_back(before, now, self.scenario)]
         return found
 
 
@@ -100,13 +100,15 @@ def _implausible(sample: Sample, scenario: Scenario) -> list[str]:
     state = stage["state"]
     if state not in STATES:
         found.append(f"state {state!r}")
-    if (stage["shards_total"], stage["items_total"]) != (scenario.num_shards, scenario.num_items):
+    one_phase = len(scenario.phases) == 1
+    if stage["shards_total"] != scenario.num_shards or (one_phase and stage["items_total"] != scenario.num_items):
         found.append(f"totals {stage['shards_total']} shards, {stage['items_total']} items")
     if not 0 <= stage["shards_done"] <= stage["shards_total"]:
         found.append(f"shards_done {stage['shards_done']} of {stage['shards_total']}")
     if not 0 <= stage["items_done"] <= stage["items_total"]:
         found.append(f"items_done {stage['items_done']} of {stage['items_total']}")
-    if stage["items_done"] + stage["items_rejected"] < stage["shards_done"] * scenario.shard_items:
+    whole = stage["shards_done"] * scenario.shard_items
+    if one_phase and stage["items_done"] + stage["items_rejected"] < whole:
         items = f"items_done {stage['items_done']}, items_rejected {stage['items_rejected']}"
         found.append(f"{items}, but {stage['shards_done']} whole shards")
     if state == "done" and not sample.sealed_after:
@@ -122,9 +124,11 @@ def _implausible(sample: Sample, scenario: Scenario) -> list[str]:
     return found
 
 
-def _went_back(before: Sample, now: Sample) -> list[str]:
+def _went_back(before: Sample, now: Sample, scenario: Scenario) -> list[str]:
     found = []
-    for key in ("shards_done", "items_done", "attempts"):
+    # With several phases the items are those of the one at work.
+    items = ("items_done",) if len(scenario.phases) == 1 else ()
+    for key in ("shards_done", *items, "attempts"):
         if now.stage[key] < before.stage[key]:
             found.append(f"{key} went back from {before.stage[key]} to {now.stage[key]}")
     return found

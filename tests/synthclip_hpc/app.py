@@ -126,6 +126,8 @@ def work_off(run: Run, submissions: Sequence[Submission]) -> list[Submission]:
         job = f"local{one.number}"
         for element in range(one.num_elements):
             run_attempt(run, one, Attempt(job, element, 0, "here"), element, StopFlag())
-        seal_submission(run, one, f"{job}_seal_0", job=job, index="seal", restart=0, node="here")
+        sealed = seal_submission(run, one, f"{job}_seal_0", job=job, index="seal", restart=0, node="here")
         update(one, state="ended")
+        if not sealed:
+            break  # what follows would wait for it
     return [load_submission(run, one.name) for one in submissions]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from synthclip_hpc.captioning.banks import listing as bank_files
 from synthclip_hpc.captioning.banks.bank import read_bank
 from synthclip_hpc.captioning.banks.listing import METACLIP_GIT_BLOB, git_blob_id
-from synthclip_hpc.captioning.banks.normalising import MAX_CONCEPT_CHARACTERS, distinct
+from synthclip_hpc.captioning.banks.normalising import MAX_CONCEPT_CHARACTERS, distinct, shown
 from synthclip_hpc.errors import UserError
 
 CONCEPTS = ("cat", "dog", "Straße", "ice cream", "שלום", "🐕‍🦺", "a\u2028b".replace("\u2028", " "))
@@ -77,10 +77,14 @@ def test_every_entry_is_a_concept_or_counted_with_its_reason(bank):
         "caf\u00e9",
         "cafe\u0301",
         "half a pair \ud83d",
+        "c1 \x80",
+        "c1 \x9f",
+        "csi \x9b31m",
+        *(f"none {chr(code)}" for code in (0xFDD0, 0xFDEF, 0xFFFE, 0xFFFF, 0x1FFFE, 0x10FFFF)),
     ]
     found = bank("b.json", json.dumps(entries))
     assert found.concepts == ("cat", "dog", "x" * MAX_CONCEPT_CHARACTERS, "caf\u00e9")
-    assert found.rejects == {"empty": 2, "duplicate": 3, "too_long": 1, "control_character": 2, "broken_unicode": 1}
+    assert found.rejects == {"empty": 2, "duplicate": 3, "too_long": 1, "control_character": 11, "broken_unicode": 1}
     assert found.entries_read == len(entries) == len(found.concepts) + sum(found.rejects.values())
 
 
@@ -236,8 +240,20 @@ def test_the_source_of_a_file_is_its_name_and_the_id_of_its_content(bank):
     assert read_bank("emoji").source == "built in: emoji"
 
 
-def test_a_name_that_a_terminal_would_act_on_is_quoted(bank):
-    assert bank("b\x1b[31m.txt", "cat\n").summary() == r"1 concept from 'b\x1b[31m.txt'"
+def test_a_name_that_a_terminal_would_act_on_is_escaped(bank):
+    assert bank("b\x1b[31m.txt", "cat\n").summary() == r"1 concept from b\x1b[31m.txt"
+
+
+def test_neighbours_of_what_is_rejected_and_characters_without_a_picture_are_concepts(bank):
+    kept = ("\u00a1", "\ufdcf", "\ufdf0", "\ufffd", "gun\u200b", "\u202eabc", "\u0645\u06cc\u200c\u062e", "🐕\u200d🦺")
+    assert bank("b.json", json.dumps(kept)).concepts == kept
+
+
+def test_what_a_terminal_gets_to_see_steers_nothing_and_scripts_stay_whole():
+    assert (
+        shown("caf\u00e9 (\u0645\u06cc\u200c\u062e, 🐕\u200d🦺)") == "caf\u00e9 (\u0645\u06cc\u200c\u062e, 🐕\u200d🦺)"
+    )
+    assert shown("\u202eabc\u200b\x9b\x1b[1m\ue000") == r"\u202eabc\u200b\x9b\x1b[1m\ue000"
 
 
 @pytest.mark.parametrize("packed", ["", "gz"])

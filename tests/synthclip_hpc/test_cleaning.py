@@ -38,6 +38,17 @@ CLEAN = [
     "A picture of a lake: calm, blue and cold",
     "Great Danes run on a beach",
     "Yes men in suits nod",
+    "Yes, we have no bananas, says a sign",
+    "Great, grey mountains at noon",
+    "Surely a storm comes",
+    "Picture this: a fox on the moon",
+    "A photo album: old and torn",
+    "Image of a fox in a mirror",
+    "An assistant: white coat and a smile",
+    "Assistants carry boxes",
+    "Titles glow on a marquee",
+    "A key labelled <Enter>",
+    "5 < 7 > 3 on a blackboard",
     "3 dogs play",
     "-5 degrees on a thermometer",
     "#1 on a jersey",
@@ -106,6 +117,23 @@ def test_a_clean_caption_comes_out_unchanged(caption):
         ("I'm ready. In your caption I will describe it:\n\nA cat sits.", "A cat sits."),
         ("Concept: cat\nCaption: A cat sits on a mat.", "A cat sits on a mat."),
         ("Concept: a cat in the rain, wet and cold", "a cat in the rain, wet and cold"),
+        ("Title: Winter\nA fox runs in snow.", "A fox runs in snow."),
+        ("**Title:** A Walk in the Snow at Dawn\n\nA fox runs in snow.", "A fox runs in snow."),
+        ("Sure!\nTitle: Winter\nCaption: A fox runs in snow.", "A fox runs in snow."),
+        ("Title: Winter", "Winter"),
+        ("Caption 1: A fox runs.", "A fox runs."),
+        ("Caption #2: A fox runs.", "A fox runs."),
+        ("Assistant: A fox runs.", "A fox runs."),
+        ("AI Assistant:\nA fox runs.", "A fox runs."),
+        ("Image: A fox runs.", "A fox runs."),
+        ("The photo: A fox runs.", "A fox runs."),
+        ("Sure, a fox runs in snow.", "a fox runs in snow."),
+        ("Of course, here is one: A fox runs.", "A fox runs."),
+        ("<caption>A fox runs.</caption>", "A fox runs."),
+        ("<caption>\nA fox runs.\n</caption>", "A fox runs."),
+        ('<IMAGE_CAPTION>"A fox runs."</IMAGE_CAPTION>', "A fox runs."),
+        ("<caption>A fox runs in", "A fox runs in"),
+        ("<caption></caption>", ""),
         ("Sure!", ""),
         ("Here is a caption:", ""),
         # notes
@@ -143,6 +171,11 @@ PIECES = st.sampled_from(
         "Dr. ",
         "Sure! ",
         "Caption: ",
+        "Title: ",
+        "Sure, ",
+        "Assistant: ",
+        "<caption>",
+        "</caption>",
         "Here is ",
         "A cat",
     ]
@@ -165,7 +198,9 @@ def test_a_picked_line_is_one_of_the_answers(raw, seed):
     assert len(picked.splitlines()) <= 1 or "\x1c" in picked
 
 
-@pytest.mark.parametrize("piece", ['"', "(", "**", "1. ", "A. ", "A cat. ", "Sure! ", "` ", "_a_ ", "I'm: "])
+@pytest.mark.parametrize(
+    "piece", ['"', "(", "**", "1. ", "A. ", "A cat. ", "Sure! ", "Sure, ", "Title: ", "<text>", "` ", "_a_ ", "I'm: "]
+)
 def test_long_nonsense_is_clean_at_the_end(piece):
     once = clean(piece * 2000)
     assert clean(once) == once
@@ -187,6 +222,11 @@ def test_without_a_list_the_seed_picks_among_the_lines_that_are_captions():
 def test_a_last_line_that_was_cut_off_is_not_picked():
     raw = "1. A cat sits on a mat.\n2. A dog runs on a beach.\n3. A fox with a br"
     assert {pick(raw, seed) for seed in range(10)} == {"1. A cat sits on a mat.", "2. A dog runs on a beach."}
+
+
+def test_a_last_line_that_a_tag_ends_is_picked():
+    raw = "<caption>A cat sits.</caption>\n<caption>A dog runs.</caption>"
+    assert [clean(pick(raw, seed)) for seed in range(3)] == ["A cat sits.", "A dog runs.", "A cat sits."]
 
 
 def test_a_single_line_is_picked_as_it_is():

@@ -56,6 +56,34 @@ def test_whole_concepts_are_compared_whatever_their_case(excluded, entry, left):
     assert left_out(excluded(f"{entry}\ndog\n")) == sorted([*left, "dog"], key=CONCEPTS.index)
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "gun\u200b", "\ufeffgun", "g\u00adun", "gu\u2060n", "gun\u200d", "g\u200cun", "\u202egun", "gun\ufe0f",
+        "gun \u200b", "g\u034fun", "GUN\U000e0020",
+    ],
+)  # fmt: skip
+def test_no_concept_escapes_by_what_does_not_show_in_the_bank_or_in_the_list(tmp_path, hidden):
+    bank, unsafe = tmp_path / "bank.json", tmp_path / "unsafe.json"
+    for one, other in ((hidden, "gun"), ("gun", hidden)):
+        bank.write_text(json.dumps([one, "guns", "g un", "dog"]))
+        unsafe.write_text(json.dumps([other]))
+        found = read_bank(str(bank), exclude=str(unsafe))
+        assert (found.concepts[0], found.excluded) == (one, {0})
+        assert found.exclusion is not None and found.exclusion.unmatched == ()
+
+
+def test_accents_are_joined_when_what_stands_between_goes(tmp_path):
+    for name, word in (("bank.json", "caf\u00e9"), ("unsafe.json", "cafe\u200b\u0301")):
+        (tmp_path / name).write_text(json.dumps([word, "x" if "bank" in name else "y"]))
+    assert read_bank(str(tmp_path / "bank.json"), exclude=str(tmp_path / "unsafe.json")).excluded == {0}
+
+
+def test_entries_that_are_told_steer_no_terminal(excluded):
+    bank = excluded(json.dumps(["gun", "\u202ecba", "w\x9b31m"]), "l.json")
+    assert bank.summary().endswith(r"1 of its entries not in the bank: \u202ecba)")
+
+
 def test_a_composed_and_a_decomposed_entry_are_the_same(tmp_path):
     for name, text in (("bank.txt", "caf\u00e9\ncat\n"), ("unsafe.txt", "CAFE\u0301\n")):
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -9,6 +9,7 @@ import pytest
 
 from slurm.profiles import Resources
 from synthclip_hpc.config import RunConfig, SlurmConfig, flatten, get, keys_with_role, with_values
+from synthclip_hpc.launch.chain import lay_out
 from synthclip_hpc.stages.captions import layout as captions_layout
 from synthclip_hpc.stages.phase import Sources
 from tests.synthclip_hpc.model_folders import make_model
@@ -40,12 +41,22 @@ IDENTITY = [
     "captions.transformers.device_batch_items",
     "captions.vllm.eager",
     "captions.vllm.cpu_cache_gib",
+    "balance.target",
+    "balance.t",
+    "balance.mode",
+    "balance.source",
+    "balance.case",
+    "balance.shard_items",
+    "balance.match_items",
+    "balance.keep_unmatched",
+    "balance.allow_short",
 ]
 
 EXECUTION = [
     "workers",
     "captions.engines",
     "captions.template.items_per_s",
+    "balance.items_per_s",
     "captions.vllm.tensor_parallel",
     "captions.vllm.gpu_memory",
     "retries.timeouts",
@@ -99,7 +110,8 @@ ALL_ENGINES = {"seed", *(f"concepts.{name}" for name in ("bank", "limit", "sampl
     f"captions.{name}" for name in ("engine", "per_concept", "shard_items", "batch_items")
 }
 # A hub id's revision counts by the files it gives, which a local folder does not have.
-WITH_MODEL = set(IDENTITY) - {"captions.revision"}
+CAPTIONS = [key for key in IDENTITY if not key.startswith("balance.")]
+WITH_MODEL = set(CAPTIONS) - {"captions.revision"}
 COUNTS = {
     "template": ALL_ENGINES,
     "transformers": {key for key in WITH_MODEL if "vllm" not in key},
@@ -146,7 +158,45 @@ def test_identity_keys_of_an_engine_enter_its_plan_and_no_others_do(tmp_path, en
             config = with_values(base, {key: values.get(key, plain)})
         return captions_layout(config, Sources(config)).hash
 
-    hashes = {key: plan_hash(key) for key in IDENTITY}
+    hashes = {key: plan_hash(key) for key in CAPTIONS}
     assert {key for key, value in hashes.items() if value != plan_hash()} == COUNTS[engine]
     assert len({hashes[key] for key in COUNTS[engine]}) == len(COUNTS[engine])
-    assert {plan_hash(key) for key in EXECUTION} == {plan_hash()}
+    # On the CPU a model is spread over nothing: `captions.vllm.tensor_parallel` is looked at below.
+    assert {plan_hash(key) for key in EXECUTION if "tensor_parallel" not in key} == {plan_hash()}
+
+
+def test_the_gpus_of_an_engine_enter_no_plan(tmp_path):
+    values = {"captions.engine": "vllm", "captions.model": str(make_model(tmp_path / "model"))}
+    base = with_values(RunConfig(), {"concepts.bank": "emoji", **values})
+    spread = with_values(base, {"captions.vllm.tensor_parallel": 4})
+    assert captions_layout(spread, Sources(spread)).hash == captions_layout(base, Sources(base)).hash
+
+
+def test_identity_keys_of_balance_enter_one_of_its_plans(tmp_path):
+    bank, table = tmp_path / "bank.txt", tmp_path / "captions.txt"
+    bank.write_text("".join(f"c{n}\n" for n in range(50)))
+    table.write_text("".join(f"a picture of c{n}\n" for n in range(50)))
+    base = with_values(RunConfig(), {"concepts.bank": str(bank), "balance.target": 20})
+    others = {
+        "seed": 1,
+        "balance.target": 21,
+        "balance.mode": "random",
+        "balance.source": str(table),
+        "balance.case": "fold",
+        "balance.shard_items": 7,
+        "balance.match_items": 7,
+        "balance.keep_unmatched": True,
+        "balance.allow_short": True,
+    }
+
+    def plan_hashes(**changes: object) -> tuple[str, ...]:
+        config = with_values(base, dict(changes))
+        return tuple(link.plan.hash for link in lay_out(config, ["balance"]))
+
+    assert len(plan_hashes()) == 6
+    found = {key: plan_hashes(**{key: value}) for key, value in others.items()}
+    found["balance.t"] = plan_hashes(**{"balance.target": None, "balance.t": 3.0})
+    assert {key for key in IDENTITY if key.startswith("balance.")} == found.keys() - {"seed"}
+    assert plan_hashes() not in found.values()
+    assert len(set(found.values())) == len(found)
+    assert plan_hashes(**{"workers": 3, "captions.template.items_per_s": 5.0}) == plan_hashes()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from synthclip_hpc.captioning.models.find import find_model, local_path
+from synthclip_hpc.captioning.models.offline import go_offline
 from synthclip_hpc.errors import UserError
 from tests.synthclip_hpc.model_folders import FILES, make_model, make_snapshot, safetensors, write_json
 
@@ -19,6 +22,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "fedcba9876543210fedcba9876543210fedcba98"
 MISTRAL = "mistralai/Mistral-7B-Instruct-v0.2"
 CHUNK_BYTES = 64 << 10
+
+
+@pytest.fixture(autouse=True)
+def _same_environment() -> Iterator[None]:
+    """Looking for a model takes this process offline; other tests are not to depend on it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
@@ -221,14 +233,48 @@ def test_half_a_download_of_full_length_and_a_fine_tune_of_one_part_in_forty_are
     assert len({whole, half, tuned}) == 3
 
 
-def test_little_of_a_large_model_is_read(tmp_path, monkeypatch):
+def many_tensors(folder: Path, sizes: list[int], changed: int | None = None) -> Path:
+    """A model whose weights are one file with tensors of these sizes; `changed` is the one with other bytes."""
+    make_model(folder)
+    header, data, start = {}, b"", 0
+    for number, size in enumerate(sizes):
+        header[f"w{number}"] = {"dtype": "U8", "shape": [size], "data_offsets": [start, start + size]}
+        data += (b"x" if number == changed else b"w") * size
+        start += size
+    head = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + data)
+    return folder
+
+
+def test_a_change_of_any_one_tensor_is_told_however_small_it_is_beside_the_others(tmp_path):
+    sizes = [40 << 20, 1, 700, 20 << 20, 3000, 0, 5]
+    before = fingerprint(many_tensors(tmp_path / "m", sizes))
+    assert fingerprint(many_tensors(tmp_path / "m", sizes)) == before
+    prints = {fingerprint(many_tensors(tmp_path / "m", sizes, changed)) for changed in (0, 1, 2, 3, 4, 6)}
+    assert len(prints | {before}) == 7
+
+
+def test_the_header_counts_as_a_whole(tmp_path):
+    folder = make_model(tmp_path / "m")
+    before = fingerprint(folder)
+    renamed = (folder / "model.safetensors").read_bytes().replace(b'"w"', b'"v"')
+    (folder / "model.safetensors").write_bytes(renamed)
+    assert fingerprint(folder) != before
+
+
+@pytest.mark.parametrize("num_tensors", [1, 97, 500])
+def test_little_of_a_large_model_is_read(tmp_path, monkeypatch, num_tensors):
     folder = make_model(tmp_path / "m", shards=3)
+    size = (5 << 30) // num_tensors
+    tensors = {
+        f"w{number}": {"dtype": "U8", "shape": [size], "data_offsets": [number * size, (number + 1) * size]}
+        for number in range(num_tensors)
+    }
     for shard in sorted(folder.glob("model-*.safetensors")):
-        size = 5 << 30
-        header = safetensors(b"")[8:].replace(b"[0, 0]", b"[0, %d]" % size)
+        header = json.dumps(tensors).encode()
         shard.write_bytes(len(header).to_bytes(8, "little") + header)
         with shard.open("r+b") as file:
-            file.truncate(8 + len(header) + size)  # a hole: 5 GiB that take no space
+            file.truncate(8 + len(header) + num_tensors * size)  # a hole: 5 GiB that take no space
     read = []
     pread = os.pread
 
@@ -238,7 +284,55 @@ def test_little_of_a_large_model_is_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.pread", counted)
     assert find_model(str(folder)).name == "m"
-    assert sum(read) == 3 * 21 * CHUNK_BYTES
+    assert 30 << 20 < sum(read) < 48 << 20
+    assert len(read) >= 3 * num_tensors
+
+
+# ---- no network, nothing beside the model
+
+
+def test_looking_for_a_model_takes_this_process_offline_before_the_hubs_library_is_there(tmp_path):
+    pytest.importorskip("huggingface_hub")
+    program = (
+        "import os; os.environ.pop('HF_HUB_OFFLINE', None)\n"
+        "from synthclip_hpc.captioning.models.find import find_model\n"
+        "try:\n    find_model('no/such-model')\nexcept ValueError as error:\n    print(error)\n"
+        "import huggingface_hub; print(huggingface_hub.constants.HF_HUB_OFFLINE, os.environ['HF_HUB_OFFLINE'])"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    told, *_, last = done.stdout.splitlines()
+    assert "is not in the local Hugging Face cache" in told
+    assert last == "True 1"
+
+
+def test_a_hub_library_that_is_there_already_is_told(monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    go_offline()
+    assert constants.HF_HUB_OFFLINE is True
+
+
+def test_an_adapter_beside_a_model_is_refused(tmp_path):
+    folder = make_model(tmp_path / "m")
+    write_json(folder / "adapter_config.json", {"peft_type": "LORA"})
+    assert "has an adapter_config.json" in refusal(folder)
+    assert "merge_and_unload" in refusal(folder)
+
+
+def test_a_name_that_no_folder_can_have_is_refused():
+    for name, told in (("~nobody-of-this-name/x", "there is no such user"), ("x" * 5000, "too long")):
+        assert told in refusal(name)
+
+
+def test_a_model_tells_what_a_marker_is_to_say_of_it(tmp_path):
+    folder = make_model(tmp_path / "m")
+    assert find_model(str(folder)).provenance() == {
+        "name": "m",
+        "path": str(folder),
+        "revision": None,
+        "fingerprint": fingerprint(folder),
+    }
 
 
 # ---- hub ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 
 import pytest
@@ -43,7 +44,7 @@ def test_the_engine_gets_the_papers_prompt_with_the_concept_in_it_and_is_opened_
     }
     assert len({request.seed for request in scripted_engine.asked}) == 20
     assert scripted_engine.opened == ["opened", "closed"]
-    assert {row["model"] for row in app.captions()} == {"my-model"}
+    assert {row["model"] for row in app.captions()} == {"tests.synthclip_hpc.scripted_engine:open_scripted my-model"}
     assert {row["prompt"] for row in app.captions()} == {find_prompts("paper").draw(0)}
 
 
@@ -125,6 +126,20 @@ def test_an_excluded_concept_keeps_its_row_and_is_never_asked_about(app, submit,
     assert (counts["items_done"], counts["items_rejected"]) == (7, 2)
 
 
+def test_excluding_moves_no_other_concept_into_another_batch(submit, tmp_path, monkeypatch):
+    (tmp_path / "unsafe.txt").write_text("concept 2\nconcept 5\n")
+    batches: list[list[str]] = []
+    answer = scripted_engine.ScriptedEngine.generate
+
+    def recording(self, batch):
+        batches.append([request.concept[-1] for request in batch])
+        return answer(self, batch)
+
+    monkeypatch.setattr(scripted_engine.ScriptedEngine, "generate", recording)
+    assert submit([f"concept {n}" for n in range(9)], f"concepts.exclude={tmp_path / 'unsafe.txt'}").code == 0
+    assert batches == [list("013"), list("467"), list("8")]
+
+
 def test_every_table_names_the_bank_that_it_was_made_from(app, submit):
     import pyarrow.parquet as pq
 
@@ -142,16 +157,45 @@ def test_every_table_names_the_bank_that_it_was_made_from(app, submit):
     [
         ("templat", "did you mean 'template'"),
         ("no_such_module_here:open", "No module named 'no_such_module_here'"),
-        ("json:no_such_function", "has no attribute 'no_such_function'"),
+        ("no_such_package.module:open", "No module named 'no_such_package.module'"),
+        ("not a module..:open", "No module named 'not a module..'"),
         ("json:", "no such engine"),
+        ("json:no-name", "no such engine"),
     ],
 )
 def test_an_engine_that_is_not_there_is_named(app, at_once, engine, words):
     outcome = app("submit", "stage=captions", "concepts.bank=emoji", "concepts.limit=2", f"captions.engine={engine}")
-    if outcome.code == 0:  # found out by the worker, which may have another path
-        assert words in json.dumps(app.status())
-    else:
-        assert (outcome.code, words in outcome.words) == (2, True), outcome
+    assert (outcome.code, words in outcome.words, app.path.exists()) == (2, True, False), outcome
+
+
+def test_a_function_that_is_not_there_is_found_out_by_the_worker(app, at_once):
+    words = ("concepts.bank=emoji", "concepts.limit=2", "captions.engine=json:no_such_function")
+    assert app("submit", "stage=captions", *words).code == 0
+    assert "has no attribute 'no_such_function'" in json.dumps(app.status())
+
+
+def test_a_module_in_the_folder_of_the_submission_is_found_as_workers_find_it(app, tmp_path, monkeypatch):
+    (tmp_path / "mine_alone.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "elsewhere").mkdir()
+    words = ("stage=captions", "concepts.bank=emoji", "captions.engine=mine_alone:open", "dry-run=true")
+    assert app("submit", *words).code == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert app("submit", *words).code == 2
+
+
+def test_a_module_is_looked_for_by_the_python_of_the_nodes_and_not_in_a_container(app, fake_slurm, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path / "theirs"} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    words = ("cluster=slurm", "stage=captions", "concepts.bank=emoji", "captions.engine=theirs_alone:open")
+    more = (f"slurm.python={python}", "dry-run=true")
+    outcome = app("submit", *words, *more)
+    assert (outcome.code, f"by slurm.python={python}" in outcome.words) == (2, True), outcome
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "theirs_alone.py").touch()
+    assert app("submit", *words, *more).code == 0
+    assert app("submit", *words, "dry-run=true").code == 2
+    assert app("submit", *words, "slurm.container=apptainer exec x.sif", "dry-run=true").code == 0
 
 
 def test_a_prompt_file_that_changed_since_the_plan_is_refused_by_the_worker(app, submit, tmp_path, monkeypatch):

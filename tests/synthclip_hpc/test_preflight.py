@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
+from synthclip_hpc.captioning import preflight
+from synthclip_hpc.captioning.models.folder import ModelFiles
+from synthclip_hpc.captioning.prompts import fill, find_prompts
+from synthclip_hpc.config import CaptionsConfig
+from synthclip_hpc.errors import UserError
 from tests.synthclip_hpc.model_folders import make_model
 
 SMALL = ("stage=captions", "concepts.bank=emoji", "concepts.limit=4", "captions.engine=transformers")
@@ -50,7 +57,7 @@ def test_a_machine_without_a_gpu_is_told_before_anything_is_written(refused, mod
     packages(torch=True, transformers=True)
     monkeypatch.setattr("synthclip_hpc.launch.launching.local_place", lambda: place(num_gpus=0))
     words = refused(f"captions.model={model}")
-    assert "captions.device=cuda: this machine has no NVIDIA GPU" in words
+    assert "captions.device=cuda: this machine has no GPU" in words
     assert "captions.device=cpu" in words
 
 
@@ -73,6 +80,12 @@ def test_several_engines_need_as_many_gpus(refused, app, model, packages, fake_s
     told = refused(*words, "slurm.gres=gpu:a100:2")
     assert "4 GPUs are needed (captions.engines=4, 1 an engine), and the job asks for 2" in told
     assert app("submit", *SMALL, *words, "slurm.gres=gpu:a100:4", "dry-run=true").code == 0
+
+
+@pytest.mark.parametrize("ask", ["slurm.gres=gpu:0", "slurm.gres=gpu:a100:0", "slurm.gpus_per_node=0"])
+def test_a_job_that_asks_for_0_gpus_asks_for_none(refused, model, packages, fake_slurm, ask):
+    packages(torch=True, transformers=True)
+    assert "the job asks for no GPU" in refused(f"captions.model={model}", "cluster=slurm", ask)
 
 
 @pytest.mark.parametrize("ask", ["slurm.gres=gpu:a100:1", "slurm.gpus_per_node=1"])
@@ -114,7 +127,57 @@ def test_a_prompt_that_does_not_fit_the_context_is_refused_with_the_numbers(refu
     (small / "config.json").write_text(json.dumps(config))
     words = refused(f"captions.model={small}", "captions.device=cpu")
     assert "captions.prompt=paper: takes up to " in words
-    assert "an answer 64, and small has a context of 256" in words
+    assert "an answer 64, and with small captions.engine=transformers has a context of 256" in words
+
+
+def accepted(config: CaptionsConfig, context: int) -> bool:
+    """Whether a model of that context is let through; without a tokenizer, so that bytes count."""
+    model = ModelFiles("m", Path("/none"), "", context, None)
+    try:
+        preflight._check_context(config, model, find_prompts(config.prompt))
+    except UserError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["paper", "topics"])
+def test_the_longest_prompt_that_any_item_may_have_must_fit(name):
+    prompts = find_prompts(name)
+    concept = "🦊" * 256
+    longest = max(len(fill(prompts.draw(seed), concept).encode()) for seed in range(20_000 if name == "topics" else 1))
+    config = CaptionsConfig(engine="transformers", prompt=name, max_tokens=100)
+    assert not accepted(config, longest + 100)
+    lowest = next(context for context in range(longest + 100, 5000) if accepted(config, context))
+    # The rest is what a chat template takes, and topics longer than those that were drawn here.
+    assert longest + 100 + 64 <= lowest <= longest + 100 + 64 + (60 if name == "topics" else 0)
+
+
+def test_a_prompt_with_many_places_for_the_concept_counts_them_all(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"say": 0, "?": 1}, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert preflight._count_tokens(tmp_path, ("say say say", "say {concept} {concept}")) == 1 + 2 * 1024
+
+
+def test_the_context_is_what_the_engine_reserves_and_not_all_that_the_model_could(refused, tmp_path, packages):
+    packages(torch=True, transformers=True, vllm=True)
+    prompt = tmp_path / "long.txt"
+    prompt.write_text("word " * 500 + "{concept}")
+    model = make_model(tmp_path / "wide")
+    words = (f"captions.model={model}", f"captions.prompt={prompt}", "captions.device=cpu")
+    told = refused(*words, "captions.engine=vllm")
+    assert "captions.engine=vllm has a context of 2048" in told
+    config = CaptionsConfig(engine="vllm", prompt=str(prompt), max_tokens=64)
+    assert not accepted(config, 32_768)
+    assert accepted(dataclasses.replace(config, engine="transformers"), 32_768)
+
+
+def test_a_folder_of_which_vllm_would_open_other_weights_is_refused(refused, model, packages):
+    packages(torch=True, transformers=True, vllm=True)
+    (model / "consolidated.safetensors").write_bytes(b"")
+    told = refused(f"captions.model={model}", "captions.engine=vllm", "captions.device=cpu")
+    assert "vLLM would take consolidated.safetensors for weights, and the model's are model.safetensors" in told
 
 
 def test_a_model_without_chat_template_is_refused(refused, model):

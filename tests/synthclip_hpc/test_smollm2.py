@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,13 +76,13 @@ def test_another_file_in_the_package_is_another_model_in_another_folder(package)
     assert after.path != before.path
 
 
-def test_each_main_version_of_transformers_has_a_folder_of_its_own_for_the_same_model(package, monkeypatch):
+def test_each_main_version_of_transformers_makes_another_model_in_another_folder(package, monkeypatch):
     found = []
     for version in ("4.57.6", "5.19.0", "5.23.0"):
         monkeypatch.setattr(smollm2, "version", lambda name, version=version: version)
         found.append(find_smollm2())
     assert [one.path.name.rpartition("-")[2] for one in found] == ["transformers4", "transformers5", "transformers5"]
-    assert len({one.fingerprint for one in found}) == 1
+    assert found[0].fingerprint != found[1].fingerprint == found[2].fingerprint
 
 
 @pytest.mark.parametrize(
@@ -208,12 +209,38 @@ def test_left_overs_go_when_they_are_old_and_stay_while_they_may_be_in_use(packa
     assert other.exists()
 
 
+def refused_folder(folder: Path, words: str) -> None:
+    for attempt in (find_smollm2, ensure_smollm2):
+        with pytest.raises(UserError, match=words) as told:
+            attempt()
+        assert str(told.value).endswith(f"; remove the folder {folder}, and it is made again")
+
+
 def test_a_damaged_folder_is_told_and_not_opened(package, unpackings):
     folder = ensure_smollm2()
     (folder / "model.safetensors").write_bytes(b"short")
-    for attempt in (find_smollm2, ensure_smollm2):
-        with pytest.raises(UserError, match=r"is damaged; remove it, and it is made again \(.*cut short"):
-            attempt()
+    refused_folder(folder, r"is damaged or was edited \(.*cut short")
+
+
+def test_an_edited_folder_is_told_and_not_opened(package, unpackings):
+    folder = ensure_smollm2()
+    before = find_smollm2()
+    with (folder / "tokenizer_config.json").open("a") as file:
+        file.write(" ")
+    refused_folder(folder, r"is damaged or was edited \(its files have changed since: fingerprint \w{12}…, unpacked as")
+    shutil.rmtree(folder)
+    assert ensure_smollm2() == folder
+    assert find_smollm2() == before
+    assert len(unpackings) == 2
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_a_folder_that_does_not_say_how_it_was_is_not_opened(package, unpackings, content):
+    folder = ensure_smollm2()
+    (folder / "unpacked.json").unlink()
+    if content is not None:
+        (folder / "unpacked.json").write_text(content)
+    refused_folder(folder, "is damaged or was edited")
 
 
 PROGRAM = """

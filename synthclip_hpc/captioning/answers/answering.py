@@ -64,12 +64,7 @@ def answer_batch(engine: Engine, prompts: Prompts, rules: Rules | None, batch: S
         asked = [batch[place] for place in waiting]
         texts = _ask(engine, asked, [templates[place] for place in waiting], num_tries)
         for place, item, text in zip(waiting, asked, texts, strict=True):
-            if prompts.num_captions > 1:
-                text = pick(text, derive(item.seed, num_tries, "pick"))
-            caption = clean(text)
-            reason = reject_reason(
-                caption, item.concept, max_words=rules.max_words, require_concept=rules.require_concept
-            )
+            caption, reason = judge(prompts, rules, item, num_tries, text)
             answers[place] = Answer(None if reason else caption, templates[place], num_tries, reason)
         waiting = [place for place in waiting if answers[place].reject_reason]
         if not waiting:
@@ -77,10 +72,25 @@ def answer_batch(engine: Engine, prompts: Prompts, rules: Rules | None, batch: S
     return [answers[place] for place in range(len(batch))]
 
 
+def answer_seed(item: Item, num_try: int) -> int:
+    """Return the 64-bit seed of an item's answer at this try (from 1)."""
+    return derive(item.seed, num_try, "answer")
+
+
+def judge(prompts: Prompts, rules: Rules, item: Item, num_try: int, text: str) -> tuple[str, str | None]:
+    """Return what the clean-up leaves of an item's answer at this try (from 1), and why it is rejected, if it is."""
+    if prompts.num_captions > 1:
+        text = pick(text, derive(item.seed, num_try, "pick"))
+    caption = clean(text)
+    return caption, reject_reason(
+        caption, item.concept, max_words=rules.max_words, require_concept=rules.require_concept
+    )
+
+
 def _ask(engine: Engine, items: Sequence[Item], templates: Sequence[str], num_try: int) -> list[str]:
     texts = engine.generate(
         [
-            Request(item.concept, fill(template, item.concept), derive(item.seed, num_try, "answer"))
+            Request(item.concept, fill(template, item.concept), answer_seed(item, num_try))
             for item, template in zip(items, templates, strict=True)
         ]
     )

@@ -29,8 +29,10 @@ REASONS = (EMPTY, NO_LETTERS, REFUSAL, ECHO, LOOP, TOO_LONG, CONCEPT_MISSING)
 """All reasons, in the order in which they are looked for: the first that holds is told."""
 
 _VERBS = (
-    r"(?:provide|create|generate|write|fulfil+|assist|help|describe|comply|produce|continue|complete|answer|engage|offer"
-    r"|support|respond|meet|give|make|do\s+(?:that|this|so)|include|perform|process|discuss|promote|access|see|be\s+able)"
+    r"(?:provide|create|generate|write|fulfil+|assist|describe|comply|produce|continue|complete|answer|engage|offer"
+    r"|support|respond|meet|give|make|do\s+(?:that|this|so)|include|perform|process|discuss|promote|access|be\s+able"
+    # "I can't help falling in love" and "I can't see the forest for the trees" decline nothing.
+    r"|help(?!\s+(?:but|\w+ing)\b)|see\s+(?:\w+\s+){0,2}?(?:images?|pictures?|photos?|photographs?|files?|attachments?|you)|see(?=\W*$))"
 )
 _REFUSAL = re.compile(
     rf"""

@@ -2,11 +2,13 @@
 
 The rules, applied over and over until none changes anything (so that what is clean stays as it is):
 
-1. Lines. Control and broken characters become spaces. The first line counts that is more than a lead-in ("Sure! Here
-   is your caption:", or any line that ends in a colon), the concept named again ("Concept: cat"), or marks ("---").
+1. Lines. Control and broken characters and tags ("<caption>") become spaces. The first line counts that is more than a
+   lead-in ("Sure! Here is your caption:", or any line that ends in a colon), the concept named again ("Concept: cat"), a
+   title ("Title: Winter"), or marks ("---").
 2. White space is folded; text is put into Unicode's NFC, as concepts are.
 3. Numbering, bullets, heading and quotation marks at the start ("1. ", "- ", "# ", "> ") go.
-4. Lead-ins on the caption's own line ("Image caption: …", "Sure, here is one: …", "The scene: …", "I'll say: "…"") go.
+4. Lead-ins on the caption's own line ("Image caption: …", "Caption 1: …", "Sure, here is one: …", "Sure, …",
+   "Assistant: …", "The scene: …", "I'll say: "…"") go.
 5. Markdown's emphasis and backticks go; what they enclose stays.
 6. Quotes around the whole go, straight or typographic, nested or not; so does a quote that opens or closes nothing.
 7. Notes at the end go: "(15 words)", "[Note: …]", "- 12 words".
@@ -25,7 +27,7 @@ import unicodedata
 from synthclip_hpc.captioning.answers.quotes import without_quotes
 from synthclip_hpc.captioning.answers.sentences import one_sentence
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Part of a plan's identity."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffd\ud800-\udfff]")
@@ -40,23 +42,32 @@ _BEFORE_KIND = (
     r"(?:the|a|an|my|your|this|one|image|photo|picture|short|possible|suggested|final|single|correct|grammatical(?:ly)?"
     r"|example|sample|of|new|text|generated|revised)"
 )
+_PICTURE = r"(?:image|photo(?:graph)?|picture)"
+_NUMBER = r"(?:\s+\#?\d{1,2})?"
 _LEAD_IN = re.compile(
     rf"""
     {_CHEER}\s*[!:]+\s*                                               # Sure!
     | (?:{_CHEER}[,.]*\s+)?
       (?:
         here(?:['’]s|\s+is|\s+are)\b[^:"“]{{0,120}}:                  # Here is a caption for you:
-        | (?:{_BEFORE_KIND}\s+){{0,6}}{_KIND}s?
+        | (?:{_BEFORE_KIND}\s+){{0,6}}{_KIND}s?{_NUMBER}
           (?:\s+(?:for|of|is|as|about|in|that|should|would|could|might)\b[^:"“]{{0,120}})?\s*:   # The image caption is:
         | (?:(?:the|my|your|this)\s+)?scene(?:\s+in\s+question)?\s*:  # The scene:
+        | (?:(?:the|my|your|this)\s+)?(?:{_PICTURE}{_NUMBER}|title)\s*: # Image 2:
+        | (?:ai\s+)?assistant\s*:
         | (?:(?:the|my|your)\s+)?concept\s*:                          # Concept:
         | i(?:['’](?:ll|d|m)|\s+(?:will|would|can|am|have|suggest|propose))\b[^:"“]{{0,120}}:(?=\s*["“])  # I'll say: "
       )\s*
+    | (?:sure(?:\s+thing)?|certainly|of\s+course|ok(?:ay)?|absolutely|alright),\s+         # Sure, a cat sits.
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_LEAD_IN_START = re.compile(rf"{_CHEER}\b|{_BEFORE_KIND}\b|{_KIND}|scene|concept|here\b|i(?:['’]|\s)", re.IGNORECASE)
-_CONCEPT_LINE = re.compile(r"\W*concept\W*:(?:\s+\S+){0,4}\s*", re.IGNORECASE)
+_LEAD_IN_START = re.compile(
+    rf"{_CHEER}\b|{_BEFORE_KIND}\b|{_KIND}|scene|concept|here\b|i(?:['’]|\s)|{_PICTURE}|title|(?:ai\s+)?assistant",
+    re.IGNORECASE,
+)
+_NAMED_LINE = re.compile(r"\W*(?:concept\W*:[*_]*(?:\s+\S+){0,4}|title\W*:[*_]*(?:\s+\S+){0,8})\s*", re.IGNORECASE)
+_TAG = re.compile(rf"</?(?:image[\s_-]?)?(?:{_KIND}|image|text|scene)>", re.IGNORECASE)
 _ANNOUNCEMENT = re.compile(rf"(?:{_CHEER}\W+)?here(?:['’]s|\s+is|\s+are)\b[^:\"“]*\b{_KIND}s?\b[^:\"“]*", re.IGNORECASE)
 _EMPHASIS = re.compile(r"\*\*(\S(?:.*?\S)?)\*\*|__(\S(?:.*?\S)?)__|(?<![\w*])\*(\w(?:[^*]*\S)?)\*(?![\w*])|`+([^`]*)`+")
 _NOTE = re.compile(
@@ -89,7 +100,7 @@ def pick(raw: str, seed: int) -> str:
     lines = [line.strip() for line in _LINE_ENDS.split(raw)]
     listed = [line for line in lines if _ITEM.match(line)]
     candidates = [line for line in listed or lines if _has_caption(line)]
-    if len(candidates) > 1 and candidates[-1].rstrip("\"'”’»*_)")[-1:] not in tuple(".!?…。！？"):
+    if len(candidates) > 1 and _TAG.sub("", candidates[-1]).rstrip("\"'”’»*_) ")[-1:] not in tuple(".!?…。！？"):
         candidates.pop()
     return candidates[seed % len(candidates)] if candidates else ""
 
@@ -103,8 +114,8 @@ def _first_line(raw: str) -> str:
 
 
 def _has_caption(line: str) -> bool:
-    text = line.strip().rstrip("*_")
-    if text.endswith((":", "：")) or _CONCEPT_LINE.fullmatch(text) or _ANNOUNCEMENT.fullmatch(text):
+    text = _TAG.sub(" ", line).strip().rstrip("*_")
+    if text.endswith((":", "：")) or _NAMED_LINE.fullmatch(text) or _ANNOUNCEMENT.fullmatch(text):
         return False
     return any(character.isalnum() for character in _without_lead_in(_without_marks(text)))
 
@@ -112,6 +123,8 @@ def _has_caption(line: str) -> bool:
 def _cleaned_once(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         text = unicodedata.normalize("NFC", _CONTROL.sub(" ", text))
+    if "<" in text:
+        text = _TAG.sub(" ", text)
     text = _without_lead_in(_without_marks(" ".join(text.split())))
     if _MARKDOWN.search(text):
         text = _EMPHASIS.sub(lambda match: next(part for part in match.groups() if part is not None), text)

@@ -103,8 +103,7 @@ def read_bank(name: str, *, limit: int = 0, sample: int = 0, seed: int = 0, excl
         key = "concepts.limit" if limit else "concepts.sample"
         raise UserError(f"{key}={wanted}: the bank {name} has {len(concepts)} concepts; ask for that many or fewer")
     if sample:
-        kept = set(sorted(concepts, key=lambda concept: _draw(seed, concept))[:sample])
-        selected = [concept for concept in concepts if concept in kept]
+        selected = draw(concepts, sample, seed)
     else:
         selected = concepts[:wanted]
     if len(selected) < len(concepts):
@@ -113,5 +112,7 @@ def read_bank(name: str, *, limit: int = 0, sample: int = 0, seed: int = 0, excl
     return Bank(name, tuple(selected), entries_read, dict(rejects), listing.label, listing.source, exclusion)
 
 
-def _draw(seed: int, concept: str) -> int:
-    return derive(seed, item_id(concept), "concepts.sample")
+def draw(concepts: Sequence[str], count: int, seed: int) -> list[str]:
+    """Return `count` concepts drawn by the seed (all, if there are fewer), in the order in which they were given."""
+    kept = set(sorted(concepts, key=lambda concept: derive(seed, item_id(concept), "concepts.sample"))[:count])
+    return [concept for concept in concepts if concept in kept]

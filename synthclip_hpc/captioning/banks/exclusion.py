@@ -1,7 +1,7 @@
 """Concepts to leave out (`concepts.exclude`): they keep their place in the bank, so that no other item moves.
 
-Compared are whole concepts, normalised as a bank's are, whatever their case (Unicode case folding): `Gun` excludes
-`gun` and `GUN`, and neither `guns` nor `water gun`.
+Compared are whole concepts, normalised as a bank's are, whatever their case (Unicode case folding) and whatever they hold
+that does not show: `Gun` excludes `gun`, `GUN` and `gun` with a zero-width space, and neither `guns` nor `water gun`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synthclip_hpc.captioning.banks.listing import read_listing
-from synthclip_hpc.captioning.banks.normalising import distinct, tell_rejects
+from synthclip_hpc.captioning.banks.normalising import comparable, distinct, shown, tell_rejects
 from synthclip_hpc.errors import UserError
 
 _NAMED = 3
@@ -35,7 +35,7 @@ class Exclusion:
         line = f"{len(self.places):,} excluded by {self.label}"
         if self.unmatched:
             more = ", ..." if len(self.unmatched) > _NAMED else ""
-            first = ", ".join(self.unmatched[:_NAMED])
+            first = ", ".join(map(shown, self.unmatched[:_NAMED]))
             line += f", {len(self.unmatched):,} of its entries not in the bank: {first}{more}"
         return line
 
@@ -52,13 +52,13 @@ def read_exclusion(name: str, concepts: Sequence[str], selected: Sequence[str]) 
             f"concepts.exclude={name}: no usable concept among {entries_read} entries "
             f"({tell_rejects(rejects) or 'nothing in it'}); to exclude nothing, leave the key out"
         )
-    wanted = {entry.casefold() for entry in entries}
-    places = frozenset(place for place, concept in enumerate(selected) if concept.casefold() in wanted)
+    wanted = {comparable(entry) for entry in entries}
+    places = frozenset(place for place, concept in enumerate(selected) if comparable(concept) in wanted)
     if len(places) == len(selected):
         raise UserError(
             f"concepts.exclude={name}: excludes all {len(selected)} concepts that concepts.bank, concepts.limit and "
             "concepts.sample leave; shorten the list or take more of the bank"
         )
-    known = wanted.intersection(concept.casefold() for concept in concepts)
-    unmatched = tuple(entry for entry in entries if entry.casefold() not in known)
+    known = wanted.intersection(map(comparable, concepts))
+    unmatched = tuple(entry for entry in entries if comparable(entry) not in known)
     return Exclusion(listing.label, listing.source, entries_read, dict(rejects), places, unmatched)

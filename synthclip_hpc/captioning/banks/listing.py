@@ -11,8 +11,10 @@ from importlib import resources
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from synthclip_hpc.captioning.banks.normalising import shown
 from synthclip_hpc.config import BUILT_IN_BANKS
 from synthclip_hpc.errors import UserError, nearest
+from synthclip_hpc.paths import path_of
 
 METACLIP_GIT_BLOB = "2691a90d6690440916c87348d2b9548157570a2c"
 """Git's id of `metadata.json`, 500,000 entries, in the repositories of MetaCLIP and of SynthCLIP: the paper's bank."""
@@ -45,9 +47,9 @@ def read_listing(key: str, name: str) -> Listing:
         path, label, source = PurePath(file), name, f"built in: {name}"
         content = _unpack((resources.files("synthclip_hpc") / "captioning" / "banks" / file).read_bytes(), path)
     else:
-        path, content = _read(told, name)
+        path, content = _read(key, name)
         blob = git_blob_id(content)
-        label = METACLIP if blob == METACLIP_GIT_BLOB else _printable(path.name)
+        label = METACLIP if blob == METACLIP_GIT_BLOB else shown(path.name)
         source = f"{label} (git blob {blob}{' when unpacked' if _is_packed(path) else ''})"
     return Listing(_entries(_decode(content, told), path, told), label, source)
 
@@ -57,8 +59,8 @@ def git_blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _read(told: str, name: str) -> tuple[Path, bytes]:
-    path = Path(name).expanduser()
+def _read(key: str, name: str) -> tuple[Path, bytes]:
+    told, path = f"{key}={name}", path_of(key, name)
     try:
         return path, _unpack(path.read_bytes(), path)
     except FileNotFoundError as error:
@@ -94,10 +96,6 @@ def _decode(content: bytes, told: str) -> str:
 
 def _is_packed(path: PurePath) -> bool:
     return path.suffix.lower() in (".gz", ".zst")
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else repr(name)
 
 
 def _entries(text: str, path: PurePath, told: str) -> Iterable[str]:

@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from synthclip_hpc.captioning.engines.room import Room
 from synthclip_hpc.errors import UserError
 
 
@@ -28,10 +29,10 @@ class Chat:
         known = (self.tokenizer.pad_token_id, *self.stop_ids, 0)
         return next(int(token) for token in known if token is not None)
 
-    def encode(self, prompts: Sequence[str], room: int) -> list[list[int]]:
+    def encode(self, prompts: Sequence[str], room: Room) -> list[list[int]]:
         """Return each prompt as the user's message of a chat, with what makes the model answer, as token ids.
 
-        Raises UserError for a prompt of more than `room` tokens: cut short, it would ask for something else.
+        Raises UserError for a prompt that takes more tokens than there is room for.
         """
         chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
         encoded: list[list[int]] = self.tokenizer.apply_chat_template(
@@ -47,11 +48,7 @@ class Chat:
             enable_thinking=False,
         )
         for prompt, ids in zip(prompts, encoded, strict=True):
-            if len(ids) > room:
-                raise UserError(
-                    f"captions.prompt: {prompt[:60]!r}… takes {len(ids)} tokens, and the model has room for {room} "
-                    "beside the answer; shorten the prompt or lower captions.max_tokens"
-                )
+            room.check(prompt, len(ids))
         return encoded
 
     def decode(self, answers: Sequence[Sequence[int]]) -> list[str]:
@@ -72,7 +69,9 @@ def open_chat(folder: Path) -> Chat:
     from transformers import AutoTokenizer
 
     # mistral_format: the same files must give the same tokens whether or not mistral-common is installed.
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, mistral_format=False)
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True, trust_remote_code=False, mistral_format=False
+    )
     if not tokenizer.chat_template:
         raise UserError(
             f"captions.model: {folder} has no chat template, so it is no model that answers; take its -Instruct or "

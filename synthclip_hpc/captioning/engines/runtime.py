@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+from synthclip_hpc.captioning.models.offline import go_offline
 from synthclip_hpc.config import CaptionsConfig
 from synthclip_hpc.errors import UserError
 
 DEVICES = ("cuda", "cpu")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
 def prepare(config: CaptionsConfig) -> None:
@@ -20,7 +19,7 @@ def prepare(config: CaptionsConfig) -> None:
     A worker opens files that were found at submission and never goes to the network. OpenMP reads its number of threads
     when torch is imported; in a process that has imported it already, torch is told.
     """
-    os.environ.update(_OFFLINE)
+    go_offline()
     # Its threads would be others than `captions.threads`, and it warns at every fork.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["OMP_NUM_THREADS"] = str(config.threads)
@@ -40,8 +39,8 @@ def dtype_name(config: CaptionsConfig) -> str:
 def without_bfloat16(config: CaptionsConfig) -> UserError:
     """Return what to tell the user of a GPU older than Ampere (V100, T4), which does not compute in bfloat16."""
     return UserError(
-        f"captions.dtype={config.dtype}: the GPU here has no bfloat16; give captions.dtype=float16, or ask for another "
-        "GPU (compute capability 8.0 or higher)"
+        f"captions.dtype={config.dtype}: the GPU here has no bfloat16; ask for another GPU (compute capability 8.0 or "
+        "higher), or give captions.dtype=float16 in a new run"
     )
 
 

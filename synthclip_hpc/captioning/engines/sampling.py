@@ -74,7 +74,8 @@ def draw(probabilities: torch.Tensor, uniform: torch.Tensor, top_p: float, idle:
 def _check_numbers(values: torch.Tensor) -> None:
     if not bool(values.isfinite().all()):
         raise RuntimeError(
-            "the language model's output is not a number; with captions.dtype=float16 try bfloat16 or float32"
+            "the language model's output is not a number; with captions.dtype=float16 try bfloat16 or float32 in a "
+            "new run"
         )
 
 

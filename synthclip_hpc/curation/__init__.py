@@ -1,0 +1,1 @@
+"""Curation (paper, step 2): which concepts a caption names, how often each occurs, which captions stay."""

@@ -1,0 +1,139 @@
+"""The files of a caption source: which they are, in which form and order, how they are opened, what they give."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from sharding.files import fingerprint
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.fingerprints import sample_file
+
+if TYPE_CHECKING:
+    import pyarrow
+
+FORMS = {".parquet": "Parquet", ".tsv": "TSV", ".txt": "text"}
+PACKINGS = (".gz", ".zst")
+VALID = "a .parquet, .tsv or .txt (the last two also .gz, .zst), or a folder of files of one of these forms"
+TEXTS = ("concept", "source", "reject_reason")
+INTEGERS = ("caption_id", "concept_id", "n")
+_MIN_SAMPLES = 4
+_SAMPLES = 256
+_NAMED = 5
+_SKIP_BYTES = 8 << 20
+
+
+class Columns(NamedTuple):
+    """Rows as a file has them."""
+
+    arrays: dict[str, pyarrow.Array]
+    """`caption` and, where the file has them, those in TEXTS and INTEGERS; more do no harm. Texts are large_binary, as
+    nothing has looked whether they are UTF-8; numbers are what the file has, or their texts."""
+    misfit: npt.NDArray[np.bool_]
+    """Rows with another number of columns than the header."""
+
+
+class SourceFiles(NamedTuple):
+    """The files of a source."""
+
+    form: str
+    """One of the values of FORMS."""
+    files: list[Path]
+    """Absolute, in the order of their names below the folder."""
+    others: list[str]
+    """Names of the files of a folder that are in none of the forms; they are not read."""
+
+    def fingerprint(self) -> str:
+        """Return one sha256 over form, sizes and samples of all files in order (16 MiB at least); see `sample_file`.
+
+        Names do not count: what is read follows from content and order.
+        """
+        samples = max(_MIN_SAMPLES, _SAMPLES // len(self.files))
+        return fingerprint([self.form, [_sample(file, samples) for file in self.files]])
+
+
+def find_files(path: str | Path) -> SourceFiles:
+    """Find the files of `balance.source=PATH`: the file itself, or all below a folder; names that begin with `.` or `_`
+    are passed over.
+
+    Raises UserError when there is none, when its form is not known, and when a folder mixes forms.
+    """
+    root = Path(path).expanduser().resolve()
+    told = f"balance.source={path}"
+    if root.is_file():
+        form = form_of(root)
+        if form is None:
+            raise UserError(f"{told}: a file of this kind is not read. Valid: {VALID}")
+        return SourceFiles(form, [root], [])
+    if not root.is_dir():
+        raise UserError(f"{told}: there is no such file or folder. Valid: {VALID}")
+    below = {file.relative_to(root): file for file in root.rglob("*") if file.is_file()}
+    seen = {name.as_posix(): file for name, file in below.items() if not any(part[0] in "._" for part in name.parts)}
+    forms: dict[str | None, list[str]] = {}
+    for name in sorted(seen):
+        forms.setdefault(form_of(seen[name]), []).append(name)
+    others = forms.pop(None, [])
+    if not forms:
+        found = f"it holds {', '.join(others[:_NAMED])}" if others else "it is empty"
+        raise UserError(f"{told}: no captions in this folder ({found}). Valid: {VALID}")
+    if len(forms) > 1:
+        examples = " and ".join(f"{len(names)} {form} ({names[0]})" for form, names in sorted(forms.items(), key=str))
+        raise UserError(f"{told}: files of several forms, {examples}; put those to read into a folder of their own")
+    ((form, names),) = forms.items()
+    assert form is not None
+    return SourceFiles(form, [seen[name] for name in names], others)
+
+
+def form_of(file: Path) -> str | None:
+    """Return the form that a file's name tells, None for one that is not read."""
+    packed = file.suffix.lower() in PACKINGS
+    form = FORMS.get((file.with_suffix("") if packed else file).suffix.lower())
+    return None if packed and form == "Parquet" else form
+
+
+def refuse(file: Path, reason: str) -> NoReturn:
+    """Raise UserError about one file."""
+    raise UserError(f"balance.source: {file}: {reason}")
+
+
+@contextmanager
+def telling_damage(file: Path) -> Iterator[None]:
+    """Turn what reading a file of lines may raise into UserError."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        refuse(file, f"cannot be read ({error.args[-1] if error.args else error}); fetch or make it again")
+
+
+@contextmanager
+def open_unpacked(file: Path, offset: int = 0) -> Iterator[BinaryIO]:
+    """Open a file's bytes, unpacked, from `offset` on: sought where it is not packed, else read and dropped."""
+    suffix = file.suffix.lower()
+    with _open(file, suffix) as stream:
+        if suffix not in PACKINGS:
+            stream.seek(offset)
+        while suffix in PACKINGS and offset > 0:
+            dropped = len(stream.read(min(offset, _SKIP_BYTES)))
+            offset = offset - dropped if dropped else 0
+        yield stream
+
+
+def _open(file: Path, suffix: str) -> BinaryIO:
+    if suffix == ".zst":
+        import pyarrow
+
+        stream: BinaryIO = pyarrow.CompressedInputStream(pyarrow.OSFile(str(file)), "zstd")
+        return stream
+    return gzip.open(file) if suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+
+
+def _sample(file: Path, samples: int) -> list[object]:
+    with telling_damage(file):
+        return sample_file(file, samples)

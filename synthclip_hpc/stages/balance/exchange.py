@@ -1,0 +1,98 @@
+"""What the phases of `balance` share: key ranges, the files that hold them, and the columns that travel along."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sharding.plan import load_plan
+from synthclip_hpc.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sharding.exchange import SortedFile
+    from synthclip_hpc.config import RunConfig
+    from synthclip_hpc.run import Run
+    from synthclip_hpc.stages.phase import ShardTask, Sources
+
+SUFFIX = ".arrow"
+KEY = "key"
+_KEYS = 1 << 64
+
+
+def schema(*more: tuple[str, Any]) -> pa.Schema:
+    """Return the columns of a caption on its way through the stage, the key first, `more` last."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            (KEY, pa.uint64()),
+            ("caption_id", pa.uint64()),
+            ("concept_id", pa.uint64()),
+            ("concept", pa.string()),
+            ("n", pa.int32()),
+            ("caption", pa.string()),
+            ("source", pa.string()),
+            ("matches", pa.list_(pa.uint32())),
+            *more,
+        ]
+    )
+
+
+def num_captions(config: RunConfig, sources: Sources) -> int:
+    """Return how many captions come in, rejected ones included."""
+    return sources.caption_source.num_rows if config.balance.source else sources.num_captions
+
+
+def num_ranges(config: RunConfig, sources: Sources) -> int:
+    """Return into how many parts the key space is cut: as many as `match` has tasks, so all are of one size."""
+    return max(1, -(-num_captions(config, sources) // config.balance.match_items))
+
+
+def key_range(index: int, count: int) -> tuple[int, int | None]:
+    """Return the first key of part `index` of `count` equal parts, and the one after its last (None = the end)."""
+    return index * _KEYS // count, None if index + 1 == count else (index + 1) * _KEYS // count
+
+
+@contextmanager
+def open_files(run: Run, phase: str) -> Iterator[Sequence[SortedFile]]:
+    """Map all files that a phase of this stage wrote; its seal is bound, so they are there."""
+    from sharding.exchange import SortedFile
+
+    directory = run.phase("balance", phase)
+    plan = load_plan(directory)
+    if plan is None:
+        raise UserError(f"balance/{phase} has no plan; run: resume run={run.path}")
+    opened: list[SortedFile] = []
+    try:
+        for shard in range(plan.num_shards):
+            opened.append(SortedFile.open(directory.data_path(shard, SUFFIX)))
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+
+
+def keep_pace(task: ShardTask, items: int, items_per_s: float) -> None:
+    """Wait until so many items would have taken this long (0 = not at all), with safe points in between."""
+    until = task.started + items / items_per_s if items_per_s else 0.0
+    while time.monotonic() < until:
+        task.safe_point()
+        time.sleep(min(0.2, max(0.0, until - time.monotonic())))
+
+
+def facts_of(file: SortedFile) -> dict[str, str]:
+    """Return what the task that wrote a file left in its metadata."""
+    return {name.decode(): value.decode() for name, value in (file.schema.metadata or {}).items()}
+
+
+def match_lists(table: Any) -> tuple[Any, Any]:
+    """Return (offsets int64 of rows + 1, entry indices uint32) of the column `matches` of a contiguous table."""
+    import numpy as np
+
+    lists = table.column("matches").combine_chunks()
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0], lists.flatten().to_numpy()

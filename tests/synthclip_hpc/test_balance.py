@@ -1,0 +1,200 @@
+"""The stage `balance` on a run's own captions: exact size, nothing lost, and the same however the work is cut."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sharding.ids import derive, item_id
+from tests.synthclip_hpc.app import App, same_set
+
+CONCEPTS = [*(f"c{n}" for n in range(40)), "photo", "red fox", "fox", "art", "x, y"]
+MODES = ("balanced", "random")
+CAPTIONS = ("captions.per_concept=12", "captions.shard_items=37", "seed=3")
+
+
+@pytest.fixture
+def balanced(app, at_once, tmp_path):
+    """Submit captions and balance in one chain; returns the rows of the set in order."""
+    bank = tmp_path / "bank.json"
+    number = iter(range(1000))
+
+    def make(*words: str, captions: tuple[str, ...] = CAPTIONS) -> list[dict]:
+        bank.write_text(json.dumps(CONCEPTS))
+        run = App(tmp_path / f"run{next(number)}")
+        make.run = run  # type: ignore[attr-defined]
+        outcome = run("submit", "stage=captions,balance", f"concepts.bank={bank}", *captions, "workers=2", *words)
+        assert outcome.code == 0, outcome
+        make.outcome = outcome  # type: ignore[attr-defined]
+        return rows_of(run.path)
+
+    return make
+
+
+def rows_of(run: Path) -> list[dict]:
+    paths = sorted((run / "balance/cut/data").rglob("*.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+def spaced(text: str) -> str:
+    for mark in ",.;:?!`":
+        text = text.replace(mark, f" {mark} ")
+    return f" {text} "
+
+
+def naive_matches(text: str) -> list[int]:
+    return [place for place, entry in enumerate(CONCEPTS) if f" {entry} " in spaced(text)]
+
+
+def test_the_set_has_the_size_asked_for_and_its_rows_are_captions_of_the_run(balanced):
+    rows = balanced("balance.target=200", "balance.shard_items=64")
+    captions = {row["caption_id"]: row for row in balanced.run.captions()}
+    assert [row["position"] for row in rows] == list(range(200))
+    assert len({row["caption"] for row in rows}) == 200
+    for row in rows:
+        original = captions[row["caption_id"]]
+        assert {key: row[key] for key in ("concept_id", "concept", "n", "caption")} == {
+            key: original[key] for key in ("concept_id", "concept", "n", "caption")
+        }
+        ids = [item_id("concept", CONCEPTS[place]) for place in naive_matches(row["caption"])]
+        assert sorted(row["matched_concept_ids"]) == sorted(ids)
+        assert row["source"] == "captions"
+    sizes = [pq.read_metadata(path).num_rows for path in sorted(balanced.run.path.glob("balance/cut/data/*/*"))]
+    assert sizes == [64, 64, 64, 8]
+    assert balanced.run.status()["stages"]["balance"]["state"] == "done"
+
+
+def test_the_order_is_that_of_the_keyed_hash_of_each_id(balanced):
+    rows = balanced("balance.target=300")
+    keys = [derive(3, row["caption_id"], "shuffle") for row in rows]
+    assert keys == sorted(keys)
+    assert [row["n"] for row in rows] != sorted(row["n"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("balance.match_items=1000",),
+        ("balance.match_items=97",),
+        ("balance.match_items=7",),
+        ("balance.match_items=97", "slurm.elements=8", "workers=8"),
+    ],
+)
+def test_the_set_is_the_same_however_the_work_is_cut(balanced, words):
+    usual = balanced("balance.target=250", "balance.shard_items=50")
+    before = cut_bytes(balanced.run.path)
+    other = balanced("balance.target=250", "balance.shard_items=50", *words)
+    assert other == usual
+    assert cut_bytes(balanced.run.path) == before
+
+
+@pytest.mark.parametrize("shard_items", [540, 78, 9])
+def test_the_set_is_the_same_for_any_number_of_caption_shards(balanced, shard_items):
+    usual = balanced("balance.target=250")
+    captions = ("captions.per_concept=12", f"captions.shard_items={shard_items}", "captions.batch_items=9", "seed=3")
+    assert balanced("balance.target=250", "balance.match_items=100", captions=captions) == usual
+
+
+def cut_bytes(run: Path) -> dict[str, str]:
+    return {name: value for name, value in same_set(run).items() if name.startswith("balance/cut/data")}
+
+
+def usable_of(run: App) -> list[dict]:
+    """Distinct captions that name a concept: of those with one text, the one with the smallest id."""
+    first: dict[str, dict] = {}
+    for row in run.captions():
+        if naive_matches(row["caption"]):
+            kept = first.setdefault(row["caption"], row)
+            first[row["caption"]] = min(kept, row, key=lambda one: one["caption_id"])
+    return list(first.values())
+
+
+def test_every_usable_caption_is_kept_with_mode_none_and_all_others_are_counted(balanced):
+    balanced("balance.mode=none")
+    run = balanced.run
+    assert "balance/cut: not yet" in balanced.outcome.out
+    assert run("resume").code == 0
+    usable = usable_of(run)
+    assert sorted(row["caption_id"] for row in rows_of(run.path)) == sorted(row["caption_id"] for row in usable)
+    # The template "x, y" holds a mark, so its concept can never match; its captions may name others.
+    [seal] = [json.loads((run.path / "balance/match/seal.json").read_text())]
+    counts = seal["totals"]["counts"]
+    unmatched = sum(1 for row in run.captions() if not naive_matches(row["caption"]))
+    assert (counts["total"], counts["rejects"].get("no_match", 0)) == (540, unmatched)
+    table = pq.read_table(next(run.path.glob("balance/count/data/*/*")))
+    facts = {key.decode(): int(value) for key, value in table.schema.metadata.items()}
+    assert facts == {"usable": len(usable), "duplicates": 540 - unmatched - len(usable)}
+    counted = Counter(place for row in usable for place in naive_matches(row["caption"]))
+    assert table.column("captions").to_pylist() == [counted[place] for place in range(len(CONCEPTS))]
+
+
+@pytest.mark.parametrize("target", [1, 17, "all"])
+def test_the_target_is_met_exactly_up_to_all_usable_captions(balanced, target):
+    if target == "all":
+        balanced("balance.target=1")
+        target = len(usable_of(balanced.run))
+    assert len(balanced(f"balance.target={target}")) == target
+
+
+def test_a_larger_set_only_adds_captions(balanced):
+    small = {row["caption_id"] for row in balanced("balance.target=60")}
+    large = {row["caption_id"] for row in balanced("balance.target=240")}
+    assert small < large
+
+
+def test_more_than_there_is_fails_with_the_largest_possible_number_and_writes_nothing(balanced):
+    assert balanced("balance.target=100000") == []
+    run = balanced.run
+    stage = run.status()["stages"]["balance"]
+    largest = len(usable_of(run))
+    assert stage["state"] == "failed"
+    assert f"use balance.target={largest} at most" in stage["message"]
+    assert not (run.path / "balance/cut/data").exists()
+
+
+def test_with_allow_short_it_goes_on_with_what_there_is(balanced):
+    balanced("balance.target=100000", "balance.allow_short=true")
+    assert balanced.run("resume").code == 0
+    assert len(rows_of(balanced.run.path)) == len(usable_of(balanced.run))
+
+
+def test_balancing_thins_out_what_is_frequent_and_a_random_choice_does_not(balanced, monkeypatch):
+    # The captions of `u, 1` name no more than what all templates have in common: a photo, art.
+    rare, frequent = [f"c{n}" for n in range(20)], [f"u, {n}" for n in range(20)]
+    monkeypatch.setitem(globals(), "CONCEPTS", [*rare, *frequent, "photo", "art"])
+
+    def share_of_frequent(rows: list[dict]) -> float:
+        return sum(row["concept"] in frequent for row in rows) / len(rows)
+
+    chosen = {mode: share_of_frequent(balanced("balance.target=150", f"balance.mode={mode}")) for mode in MODES}
+    assert chosen["balanced"] < 0.5 * chosen["random"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "balance.target is missing"),
+        (("balance.target=0",), "balance.target=0: wanted how many captions"),
+        (("balance.t=0",), "balance.t=0.0: wanted a threshold above 0"),
+        (("balance.target=5", "balance.t=3"), "give one of the two"),
+        (("balance.mode=none", "balance.target=5"), "balance.mode=none keeps every caption"),
+        (("balance.mode=random", "balance.t=5"), "which balance.mode=random does not use"),
+        (("balance.mode=blanced", "balance.target=5"), "did you mean 'balanced'"),
+        (("balance.case=upper", "balance.target=5"), "Valid: exact, first-word, fold"),
+        (("balance.shard_items=0", "balance.target=5"), "balance.shard_items=0: wanted a whole number from 1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_before_anything_is_written(app, words, told):
+    outcome = app("submit", "stage=captions,balance", "concepts.bank=emoji", *words)
+    assert (outcome.code, told in outcome.words) == (2, True), outcome
+    assert not app.path.exists()
+
+
+def test_another_target_is_refused_once_the_stage_has_started(balanced):
+    balanced("balance.target=100")
+    outcome = balanced.run("submit", "stage=balance", "balance.target=101")
+    assert (outcome.code, "balance.target: the run has 100, asked 101" in outcome.words) == (2, True)

@@ -1,0 +1,60 @@
+"""`coverage`: what a run's balancing was given and kept, or any captions against a bank."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from tests.synthclip_hpc.test_balance import rows_of
+
+pytest.importorskip("matplotlib", reason="needs the extra report")
+
+
+@pytest.fixture
+def bank(tmp_path):
+    path = tmp_path / "bank.txt"
+    path.write_text("photo\nart\ncat\ndog\nzebra\n")
+    return path
+
+
+def test_before_and_after_are_those_of_the_run(app, at_once, bank):
+    words = ("captions.per_concept=30", "balance.target=40", "workers=1")
+    assert app("submit", "stage=captions,balance", f"concepts.bank={bank}", *words).code == 0
+    outcome = app("coverage")
+    assert outcome.code == 0, outcome
+    [line] = [line for line in outcome.out.splitlines() if line.startswith("captions  ")]
+    assert line.split()[2] == "40"
+    facts = json.loads((app.path / "report/coverage.json").read_text())
+    names = ["photo", "art", "cat", "dog", "zebra"]
+    after = Counter(name for row in rows_of(app.path) for name in names if f" {name} " in spaced(row["caption"]))
+    shown = {one["concept"]: one["count"] for one in facts["sets"]["after"]["most_frequent"]}
+    assert shown == dict(after)
+    assert (facts["sets"]["after"]["captions"], facts["sets"]["after"]["unmatched"]) == (40, 0)
+    assert facts["sets"]["before"]["captions"] >= 40
+    assert facts["threshold"] > 0
+    assert (app.path / "report/coverage.png").read_bytes().startswith(b"\x89PNG")
+
+
+def spaced(text: str) -> str:
+    for mark in ",.;:?!`":
+        text = text.replace(mark, f" {mark} ")
+    return f" {text} "
+
+
+def test_any_captions_are_measured_against_the_bank_and_no_run_is_made(app, bank, tmp_path):
+    source = tmp_path / "mine.txt"
+    source.write_text("a cat\na cat\nthe dog, and a cat\nnothing here\n")
+    outcome = app("coverage", f"source={source}", f"concepts.bank={bank}", f"out={tmp_path / 'out'}")
+    assert outcome.code == 0, outcome
+    [found] = json.loads((tmp_path / "out/coverage.json").read_text())["sets"].values()
+    assert (found["captions"], found["distinct"], found["unmatched"], found["matches"]) == (4, 3, 1, 4)
+    assert found["most_frequent"] == [{"concept": "cat", "count": 3}, {"concept": "dog", "count": 1}]
+    assert not app.path.exists()
+
+
+def test_a_run_that_has_not_balanced_is_told_what_to_do(app, at_once, bank):
+    assert app("submit", "stage=captions", f"concepts.bank={bank}").code == 0
+    outcome = app("coverage")
+    assert (outcome.code, "not balanced yet" in outcome.words) == (2, True)
