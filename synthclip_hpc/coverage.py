@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -42,25 +43,36 @@ def coverage(argv: list[str]) -> int:
     run, options = parse_config_options(CoverageOptions, argv, PROG, "Tell which concepts a set of captions covers.")
     from synthclip_hpc.curation.coverage import coverage_table
     from synthclip_hpc.curation.coverage_plots import count_histogram_png
+    from synthclip_hpc.curation.matching import never_matching
+    from synthclip_hpc.stages.phase import Sources
 
     config, threshold = config_of(options), None
     if options.source is not None:
-        sets = {Path(options.source).name: of_source(config, options.source)}
+        concepts = Sources(config).bank.concepts
+        sets = {Path(options.source).name: of_source(config, concepts, options.source)}
+        never = len(never_matching(concepts))
         out = Path(options.out or ".")
     else:
-        sets, threshold = of_run(run)
+        sets, threshold, never = of_run(run)
         out = Path(options.out) if options.out else run.path / "report"
     print(coverage_table(sets))
+    print(f"concepts that no caption can name (a mark inside): {never:,}")
     out.mkdir(parents=True, exist_ok=True)
-    facts = {"threshold": threshold, "sets": {name: one.to_json() for name, one in sets.items()}}
+    facts = {
+        "threshold": threshold,
+        "never_matching": never,
+        "sets": {name: one.to_json() for name, one in sets.items()},
+    }
     (out / "coverage.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1, allow_nan=False))
     (out / "coverage.png").write_bytes(count_histogram_png(sets, threshold))
     print(f"\nwritten: {out / 'coverage.json'}, {out / 'coverage.png'}")
     return 0
 
 
-def of_run(run: Run) -> tuple[dict[str, Coverage], float | None]:
-    """Measure what a run's balancing was given (distinct, with a match) and what it kept; and its threshold, if any.
+def of_run(run: Run) -> tuple[dict[str, Coverage], float | None, int]:
+    """Measure what a run's balancing was given (distinct, with a match) and what it kept.
+
+    Also returns its threshold, if it has one, and how many concepts no caption can name.
 
     Raises UserError when the run has not balanced yet.
     """
@@ -71,6 +83,7 @@ def of_run(run: Run) -> tuple[dict[str, Coverage], float | None]:
     from sharding.plan import load_plan
     from sharding.seal import load_seal
     from synthclip_hpc.curation.coverage import CoverageTally
+    from synthclip_hpc.stages.balance.count import read_counts
     from synthclip_hpc.stages.balance.cut import selection_of
     from synthclip_hpc.stages.balance.exchange import match_lists, open_files
 
@@ -93,7 +106,9 @@ def of_run(run: Run) -> tuple[dict[str, Coverage], float | None]:
         after.add(rows.column("caption").to_pylist(), *_places(rows.column("matched_concept_ids"), ids))
     tau = selection.cut.tau
     shown = None if tau == 0 or tau >= sys.float_info.max or not math.isfinite(tau) else tau
-    return {"before": before.coverage(concepts), "after": after.coverage(concepts)}, shown
+    _, facts = read_counts(run)
+    sets = {"before": before.coverage(concepts), "after": after.coverage(concepts)}
+    return sets, shown, facts["never_matching"]
 
 
 def _places(lists: Any, ids: Any) -> tuple[Any, Any]:
@@ -106,14 +121,12 @@ def _places(lists: Any, ids: Any) -> tuple[Any, Any]:
     return offsets - offsets[0], order[np.searchsorted(ids, lists.flatten().to_numpy(), sorter=order)]
 
 
-def of_source(config: RunConfig, path: str) -> Coverage:
-    """Measure captions from elsewhere against the configured bank."""
+def of_source(config: RunConfig, concepts: Sequence[str], path: str) -> Coverage:
+    """Measure captions from elsewhere against a bank."""
     from synthclip_hpc.curation.coverage import CoverageTally
     from synthclip_hpc.curation.matching import Matcher
     from synthclip_hpc.curation.sources import find_source
-    from synthclip_hpc.stages.phase import Sources
 
-    concepts = Sources(config).bank.concepts
     matcher, source = Matcher(concepts, config.balance.case), find_source(path)
     tally = CoverageTally(len(concepts))
     for start in range(0, source.num_rows, config.balance.match_items):

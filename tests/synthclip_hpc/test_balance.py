@@ -127,7 +127,7 @@ def test_every_usable_caption_is_kept_with_mode_none_and_all_others_are_counted(
     assert (counts["total"], counts["rejects"].get("no_match", 0)) == (540, unmatched)
     table = pq.read_table(next(run.path.glob("balance/count/data/*/*")))
     facts = {key.decode(): int(value) for key, value in table.schema.metadata.items()}
-    assert facts == {"usable": len(usable), "duplicates": 540 - unmatched - len(usable)}
+    assert facts == {"usable": len(usable), "duplicates": 540 - unmatched - len(usable), "never_matching": 1}
     counted = Counter(place for row in usable for place in naive_matches(row["caption"]))
     assert table.column("captions").to_pylist() == [counted[place] for place in range(len(CONCEPTS))]
 
@@ -154,6 +154,31 @@ def test_more_than_there_is_fails_with_the_largest_possible_number_and_writes_no
     assert stage["state"] == "failed"
     assert f"use balance.target={largest} at most" in stage["message"]
     assert not (run.path / "balance/cut/data").exists()
+
+
+def test_captions_of_which_none_can_be_used_fail_with_what_became_of_them(app, at_once, tmp_path):
+    bank, source = tmp_path / "bank.txt", tmp_path / "captions.tsv"
+    bank.write_text("zebra\n")
+    source.write_text("caption\na cat\na dog\n\n")
+    words = ("stage=balance", f"concepts.bank={bank}", f"balance.source={source}", "balance.mode=none", "workers=1")
+    assert app("submit", *words).code == 0
+    stage = app.status()["stages"]["balance"]
+    assert stage["state"] == "failed"
+    assert "no caption can be used (1 empty, 2 no_match)" in stage["message"]
+
+
+def test_captions_from_elsewhere_are_balanced_without_a_captions_stage(app, at_once, tmp_path):
+    bank, source = tmp_path / "bank.txt", tmp_path / "captions.txt"
+    bank.write_text("cat\ndog\n")
+    source.write_text("".join(f"a cat number {n}\n" for n in range(50)) + "a dog\na dog\n")
+    words = (f"concepts.bank={bank}", f"balance.source={source}", "balance.target=10", "workers=2")
+    assert app("submit", "stage=balance", *words, "balance.match_items=9").code == 0
+    rows = rows_of(app.path)
+    assert len({row["caption_id"] for row in rows}) == 10
+    assert "a dog" in [row["caption"] for row in rows]  # the rare concept stays
+    assert {row["concept"] for row in rows} == {None}
+    source.write_text("a cat\n")
+    assert app("submit", "stage=balance", *words, "balance.match_items=9").code == 2
 
 
 def test_with_allow_short_it_goes_on_with_what_there_is(balanced):

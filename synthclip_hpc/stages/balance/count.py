@@ -11,6 +11,7 @@ from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from sharding.table import inspect_table, write_table
 from synthclip_hpc.config import RunConfig
+from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance.exchange import facts_of, match_lists, open_files
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
@@ -45,10 +46,11 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 def open_counter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Yield the function that counts."""
     import numpy as np
+    import pyarrow.parquet as pq
+
+    from synthclip_hpc.curation.matching import never_matching
 
     def process(task: ShardTask) -> None:
-        import pyarrow.parquet as pq
-
         task.resumed(0)
         concepts = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"))
         captions = np.zeros(concepts.num_rows, dtype=np.int64)
@@ -66,15 +68,32 @@ def open_counter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
             "concept": concepts.column("concept").to_pylist(),
             "captions": captions.tolist(),
         }
-        facts = {"usable": str(usable), "duplicates": str(duplicates)}
+        if not usable:
+            raise UserError(_nothing_usable(run))
+        never = never_matching(columns["concept"])
+        facts = {"usable": str(usable), "duplicates": str(duplicates), "never_matching": str(len(never))}
         write_table(path, columns, schema().with_metadata(facts))
         task.publish(path, Counts(len(captions), len(captions), 0, {}))
 
     yield process
 
 
+def _nothing_usable(run: Run) -> str:
+    """Say why no caption is left to select from, by the rejects of `match`."""
+    from sharding.seal import load_seal
+
+    seal = load_seal(run.phase("balance", "match"))
+    rejects = seal.counts.rejects if seal is not None else {}
+    told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejects.items())) or "there are none"
+    return f"balance: no caption can be used ({told}); look at the captions and at the concept bank"
+
+
 def read_counts(run: Run) -> tuple[np.ndarray, dict[str, int]]:
-    """Return captions a concept (int64, in the bank's order), and the facts `usable` and `duplicates`."""
+    """Return captions a concept (int64, in the bank's order), and the facts by name.
+
+    `usable`: distinct captions to select from; `duplicates`: left out before; `never_matching`: concepts that no caption
+    can name by MetaCLIP's rule, such as those with a mark inside.
+    """
     import numpy as np
     import pyarrow.parquet as pq
 

@@ -47,6 +47,7 @@ class Selection:
     usable: int
     """Distinct captions there were to select from."""
     duplicates: int
+    """Captions left out because their text had come before."""
 
     @property
     def num_kept(self) -> int:
