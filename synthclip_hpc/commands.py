@@ -68,6 +68,7 @@ _PATH_KEYS = {
     "concepts.exclude": BUILT_IN_BANKS,
     "captions.prompt": BUILT_IN_PROMPTS,
     "captions.model": BUILT_IN_MODELS,
+    "balance.source": (),
 }
 
 C = TypeVar("C", bound=ConfigOptions)

@@ -21,6 +21,7 @@ from sharding.files import canonical_json, create_file, replace_file
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config_files import apply_table, to_table
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.paths import path_of
 
 SCHEMA = 1
 
@@ -138,9 +139,9 @@ class Run:
 def resolve_run(given: str | None, environ: dict[str, str] | os._Environ[str] = os.environ) -> Run:
     """Find the run: the argument, else $SYNTHCLIP_RUN, else the run directory one stands in, else runs/default."""
     if given:
-        return Run(Path(given).expanduser().absolute())
+        return Run(path_of("run", given).absolute())
     if environ.get("SYNTHCLIP_RUN"):
-        return Run(Path(environ["SYNTHCLIP_RUN"]).expanduser().absolute())
+        return Run(path_of("SYNTHCLIP_RUN", environ["SYNTHCLIP_RUN"]).absolute())
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "run.toml").exists() and (folder / "provenance.json").exists():

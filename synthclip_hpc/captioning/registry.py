@@ -87,7 +87,7 @@ def check_prompts(config: CaptionsConfig, prompts: Prompts) -> None:
     if config.require_concept and not is_template(config) and not names_concept(prompts):
         raise UserError(
             f"captions.require_concept=true: captions.prompt={config.prompt} asks for no concept, so that nearly all "
-            "captions would be rejected; leave require_concept out, or take a prompt with {concept} in it, such as paper"
+            "captions would be rejected; leave require_concept out, or take a prompt with a concept, such as paper"
         )
 
 

@@ -115,7 +115,11 @@ class _Starter:
             from synthclip_hpc.launch.arrays import find_target
 
             self.target = find_target(self.config, self.cluster)
-        wanted = {key for link in open_links for key in (link.phase.key, *("/".join(up) for up in link.phase.upstream(self.config)))}
+        wanted = {
+            key
+            for link in open_links
+            for key in (link.phase.key, *("/".join(up) for up in link.phase.upstream(self.config)))
+        }
         known = [one for one in all_submissions(self.run) if f"{one.stage}/{one.phase}" in wanted]
         self.alive = living(known, assume_ended=self.assume_ended)
         names = {one.name for one in self.alive}

@@ -79,9 +79,19 @@ class Answering:
         return found
 
 
-def start(config: CaptionsConfig, model: ModelFiles, batches: list[tuple[int, int]]) -> Answering:
-    """Start a process that opens the engine and answers the items [start, stop) of each batch, in order."""
-    job = {"config": dataclasses.asdict(config), "model": {**vars(model), "path": str(model.path)}, "batches": batches}
+def start(
+    config: CaptionsConfig, model: ModelFiles, batches: list[tuple[int, int]], fault_after: int | None = None
+) -> Answering:
+    """Start a process that opens the engine and answers the items [start, stop) of each batch, in order.
+
+    After `fault_after` batches there is one more, in which vLLM fails with its requests half answered.
+    """
+    job = {
+        "config": dataclasses.asdict(config),
+        "model": {**vars(model), "path": str(model.path)},
+        "batches": batches,
+        "fault_after": fault_after,
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.synthclip_hpc.answering_process", json.dumps(job)],
         cwd=REPOSITORY,
@@ -104,10 +114,29 @@ def _open(job: dict[str, Any]) -> Engine:
     return engine
 
 
+def _fail(engine: Any) -> None:
+    """Let vLLM fail in its third step."""
+    step, steps = engine.llm.llm_engine.step, iter(range(3))
+
+    def fail_soon() -> Any:
+        if next(steps) == 2:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return step()
+
+    engine.llm.llm_engine.step = fail_soon
+    with contextlib.suppress(RuntimeError):
+        engine.generate(requests(0, 4))
+    assert engine.llm is None
+
+
 def _main() -> None:
     job = json.loads(sys.argv[1])
     engine = _open(job)
-    answers = [engine.generate(requests(start, stop)) for start, stop in job["batches"]]
+    answers = []
+    for number, (first, after) in enumerate(job["batches"]):
+        if number == job["fault_after"]:
+            _fail(engine)
+        answers.append(engine.generate(requests(first, after)))
     print("answers", json.dumps(answers), flush=True)
     # Until killed. Should whoever started this be gone, its end of the pipe is closed.
     sys.stdin.read()

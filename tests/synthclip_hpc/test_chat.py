@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,10 +103,11 @@ def test_code_that_comes_with_a_tokenizer_is_never_asked_for(tmp_path: Path, mon
     make_tokenizer(tmp_path)
     asked: list[object] = []
     real = transformers.AutoTokenizer.from_pretrained
-    monkeypatch.setattr(
-        transformers.AutoTokenizer,
-        "from_pretrained",
-        lambda *given, **options: asked.append(options.get("trust_remote_code")) or real(*given, **options),
-    )
+
+    def note(*given: Any, **options: Any) -> Any:
+        asked.append(options.get("trust_remote_code"))
+        return real(*given, **options)
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", note)
     open_chat(tmp_path)
     assert asked == [False]

@@ -69,7 +69,8 @@ def test_no_concept_escapes_by_what_does_not_show_in_the_bank_or_in_the_list(tmp
         bank.write_text(json.dumps([one, "guns", "g un", "dog"]))
         unsafe.write_text(json.dumps([other]))
         found = read_bank(str(bank), exclude=str(unsafe))
-        assert (found.concepts[0], found.excluded) == (one, {0})
+        assert found.concepts[0] == one
+        assert found.excluded == {0}
         assert found.exclusion is not None and found.exclusion.unmatched == ()
 
 

@@ -16,7 +16,7 @@ import pytest
 from synthclip_hpc.captioning.models.find import find_model, local_path
 from synthclip_hpc.captioning.models.offline import go_offline
 from synthclip_hpc.errors import UserError
-from tests.synthclip_hpc.model_folders import FILES, make_model, make_snapshot, safetensors, write_json
+from tests.synthclip_hpc.model_folders import FILES, make_model, make_snapshot, write_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "fedcba9876543210fedcba9876543210fedcba98"
@@ -284,7 +284,7 @@ def test_little_of_a_large_model_is_read(tmp_path, monkeypatch, num_tensors):
 
     monkeypatch.setattr("os.pread", counted)
     assert find_model(str(folder)).name == "m"
-    assert 30 << 20 < sum(read) < 48 << 20
+    assert 20 << 20 < sum(read) <= 48 << 20
     assert len(read) >= 3 * num_tensors
 
 

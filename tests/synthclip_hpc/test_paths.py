@@ -44,5 +44,5 @@ def test_a_path_need_not_exist_and_home_is_put_in(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert path_of("captions.model", "~/no/such") == tmp_path / "no/such"
     assert path_of("captions.model", "mistralai/Mistral-7B") == Path("mistralai/Mistral-7B")
-    with pytest.raises(UserError, match="captions.model=y+…: too long"):
+    with pytest.raises(UserError, match=r"captions\.model=y+…: too long"):
         path_of("captions.model", "y" * 256)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
+from typing import ClassVar
+
 import pytest
 
 from synthclip_hpc.captioning.banks.bank import read_bank
@@ -86,14 +89,14 @@ class ByCompany(scripted_engine.ScriptedEngine):
     """Its answers depend on everything that a batch has: an answer in other company, or at another try, is another."""
 
     def generate(self, batch):
-        company = hash(tuple((request.concept, request.prompt, request.seed) for request in batch)) % 9973
+        company = zlib.crc32(repr(batch).encode()) % 9973
         self.__class__.sizes.append(len(batch))
         return [
             "" if (request.seed + company) % 3 == 0 else f"A {request.concept} number {company} at dawn."
             for request in batch
         ]
 
-    sizes: list[int] = []
+    sizes: ClassVar[list[int]] = []
 
 
 @pytest.mark.parametrize("engine", ["captions.engine=template", ENGINE])

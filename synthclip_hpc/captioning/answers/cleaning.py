@@ -2,9 +2,9 @@
 
 The rules, applied over and over until none changes anything (so that what is clean stays as it is):
 
-1. Lines. Control and broken characters and tags ("<caption>") become spaces. The first line counts that is more than a
-   lead-in ("Sure! Here is your caption:", or any line that ends in a colon), the concept named again ("Concept: cat"), a
-   title ("Title: Winter"), or marks ("---").
+1. Lines. Control and broken characters and tags ("<caption>") become spaces. The first line counts that is more than
+   a lead-in ("Sure! Here is your caption:", or any line that ends in a colon), the concept named again ("Concept:
+   cat"), a title ("Title: Winter"), or marks ("---").
 2. White space is folded; text is put into Unicode's NFC, as concepts are.
 3. Numbering, bullets, heading and quotation marks at the start ("1. ", "- ", "# ", "> ") go.
 4. Lead-ins on the caption's own line ("Image caption: …", "Caption 1: …", "Sure, here is one: …", "Sure, …",

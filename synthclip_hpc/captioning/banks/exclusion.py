@@ -1,7 +1,7 @@
 """Concepts to leave out (`concepts.exclude`): they keep their place in the bank, so that no other item moves.
 
-Compared are whole concepts, normalised as a bank's are, whatever their case (Unicode case folding) and whatever they hold
-that does not show: `Gun` excludes `gun`, `GUN` and `gun` with a zero-width space, and neither `guns` nor `water gun`.
+Compared are whole concepts, normalised as a bank's are, whatever their case (Unicode case folding) and whatever they
+hold that does not show: `Gun` excludes `gun`, `GUN` and `gun` with a zero-width space, not `guns` nor `water gun`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From the entries of a list to distinct, normalised concepts; whatever is none is counted with its reason.
 
 Normalised = Unicode NFC, white space runs folded to one space, ends stripped. Case is kept: MetaCLIP's matching, which
-balancing follows, is case-sensitive. Characters without a picture of their own are kept, too: scripts need some of them.
+balancing follows, is case-sensitive. Characters that show nothing are kept, too: some scripts need some of them.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ def _nothing_usable(run: Run) -> str:
 def read_counts(run: Run) -> tuple[np.ndarray, dict[str, int]]:
     """Return captions a concept (int64, in the bank's order), and the facts by name.
 
-    `usable`: distinct captions to select from; `duplicates`: left out before; `never_matching`: concepts that no caption
-    can name by MetaCLIP's rule, such as those with a mark inside.
+    `usable`: distinct captions to select from; `duplicates`: left out before; `never_matching`: concepts that no
+    caption can name by MetaCLIP's rule, such as those with a mark inside.
     """
     import numpy as np
     import pyarrow.parquet as pq
