@@ -107,6 +107,9 @@ def _anchored(options: C) -> C:
         name = get(options, key)
         if name is not None and name not in built_in and (path := path_of(key, name)).exists():
             changes[key] = str(path.absolute())
+    kind, _, file = (options.concepts.subset or "").partition("=")
+    if kind == "captions" and (path := path_of("concepts.subset", file)).exists():
+        changes["concepts.subset"] = f"captions={path.absolute()}"
     profile = options.slurm.profile
     if profile is not None and ("/" in profile or profile.endswith(".toml")):
         path = path_of("slurm.profile", profile)

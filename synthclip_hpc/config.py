@@ -43,6 +43,9 @@ class ConceptsConfig:
     """Concept bank: `wordnet` (the numbers 0 to 99 and 86,554 names), `emoji` (446 nouns), or a path: text (a concept a
     line; `#` starts no comment), JSON list such as MetaCLIP's metadata.json, or TSV (first column); also packed (.gz,
     .zst)."""
+    subset: Optional[str] = identity(None)
+    """Part of the bank, before `limit` and `sample`: `captions=FILE` (the concepts that its captions name: the paper's
+    C_CC3M) or `random=K` (C_rand)."""
     limit: int = identity(0)
     """Keep the first so many concepts of the bank (0 = all)."""
     sample: int = identity(0)

@@ -52,6 +52,7 @@ class Sources:
         concepts = self.config.concepts
         return read_bank(
             concepts.bank,
+            subset=concepts.subset,
             limit=concepts.limit,
             sample=concepts.sample,
             seed=self.config.seed,

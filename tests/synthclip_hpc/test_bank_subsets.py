@@ -22,10 +22,10 @@ banks = st.lists(st.text(max_size=5), min_size=1, max_size=30, unique=True)
 @pytest.mark.parametrize(
     ("value", "subset"),
     [
-        ("subset:captions=cc3m.tsv.zst", CaptionSubset("cc3m.tsv.zst")),
-        ("subset:captions=/a b/c=d:e/", CaptionSubset("/a b/c=d:e/")),
-        ("subset:random=40000", RandomSubset(40_000)),
-        ("subset:random=007", RandomSubset(7)),
+        ("captions=cc3m.tsv.zst", CaptionSubset("cc3m.tsv.zst")),
+        ("captions=/a b/c=d:e/", CaptionSubset("/a b/c=d:e/")),
+        ("random=40000", RandomSubset(40_000)),
+        ("random=007", RandomSubset(7)),
     ],
 )
 def test_a_subset_is_parsed(value: str, subset: CaptionSubset | RandomSubset) -> None:
@@ -35,19 +35,19 @@ def test_a_subset_is_parsed(value: str, subset: CaptionSubset | RandomSubset) ->
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("wordnet", "this is no subset. Valid: subset:captions=FILE"),
+        ("wordnet", "this is no subset. Valid: captions=FILE"),
         ("", "this is no subset"),
         ("subset:", "no such subset. Valid"),
         ("subset:caption=a.tsv", "did you mean 'captions'"),
         ("subset:Random=3", "did you mean 'random'"),
-        ("subset:captions", "the path of a caption file is missing after captions="),
-        ("subset:captions=", "the path of a caption file is missing"),
-        ("subset:random=", "how many concepts is missing"),
-        ("subset:random=0", "a whole number from 1, got '0'"),
-        ("subset:random=-3", "got '-3'"),
-        ("subset:random=1e3", "got '1e3'"),
-        ("subset:random=²", "got '²'"),
-        ("subset:random= 3", "got ' 3'"),
+        ("captions", "the path of a caption file is missing after captions="),
+        ("captions=", "the path of a caption file is missing"),
+        ("random=", "how many concepts is missing"),
+        ("random=0", "a whole number from 1, got '0'"),
+        ("random=-3", "got '-3'"),
+        ("random=1e3", "got '1e3'"),
+        ("random=²", "got '²'"),
+        ("random= 3", "got ' 3'"),
     ],
 )
 def test_a_value_that_is_no_subset_is_refused_by_name(value: str, words: str) -> None:
@@ -112,5 +112,5 @@ def test_every_concept_is_drawn_about_equally_often() -> None:
 
 @pytest.mark.parametrize("k", [0, -1, 201])
 def test_a_size_that_the_bank_cannot_give_is_refused(k: int) -> None:
-    with pytest.raises(UserError, match=f"subset:random={k}: the bank has 200 concepts"):
+    with pytest.raises(UserError, match=f"random={k}: the bank has 200 concepts"):
         subset_random(BANK, k, 0)

@@ -17,6 +17,7 @@ from tests.synthclip_hpc.model_folders import make_model
 IDENTITY = [
     "seed",
     "concepts.bank",
+    "concepts.subset",
     "concepts.limit",
     "concepts.sample",
     "concepts.exclude",
@@ -106,7 +107,7 @@ def test_slurm_keys_are_the_resources_a_profile_may_name():
         assert getattr(SlurmConfig(), key) is None
 
 
-ALL_ENGINES = {"seed", *(f"concepts.{name}" for name in ("bank", "limit", "sample", "exclude"))} | {
+ALL_ENGINES = {"seed", *(f"concepts.{name}" for name in ("bank", "subset", "limit", "sample", "exclude"))} | {
     f"captions.{name}" for name in ("engine", "per_concept", "shard_items", "batch_items")
 }
 # A hub id's revision counts by the files it gives, which a local folder does not have.
@@ -130,6 +131,7 @@ def test_identity_keys_of_an_engine_enter_its_plan_and_no_others_do(tmp_path, en
     exclude.write_text("dog\n")
     values = {
         "concepts.bank": str(bank),
+        "concepts.subset": "random=9",
         "concepts.limit": 7,
         "concepts.sample": 7,
         "concepts.exclude": str(exclude),

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
+import transformers
 
 from synthclip_hpc.captioning.engines.engine import Request
 from synthclip_hpc.captioning.engines.transformers_engine import TransformersEngine, open_transformers
@@ -215,6 +217,19 @@ def test_a_model_that_brings_code_for_an_architecture_that_is_known_is_opened_wi
     (tmp_path / "m" / "own_code.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
     assert len(opened(model).generate(requests(0, 2))) == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_whether_to_run_such_code_is_never_asked(tiny: ModelFiles, monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+    real = transformers.AutoModelForCausalLM.from_pretrained
+
+    def note(*given: Any, **options: Any) -> Any:
+        asked.append(options.get("trust_remote_code"))
+        return real(*given, **options)
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", note)
+    opened(tiny)
+    assert asked == [False]
 
 
 def test_an_unknown_architecture_is_told(tiny: ModelFiles, tmp_path: Path):

@@ -12,11 +12,13 @@ from sharding.ids import derive, item_id
 from synthclip_hpc.captioning.banks.exclusion import Exclusion, read_exclusion
 from synthclip_hpc.captioning.banks.listing import read_listing
 from synthclip_hpc.captioning.banks.normalising import distinct, tell_rejects
+from synthclip_hpc.captioning.banks.subsets import RandomSubset, parse_subset, subset_by_captions, subset_random
 from synthclip_hpc.errors import UserError
 
 EXCLUDED = "excluded"
 """Reason of a concept that keeps its place and gets no captions."""
 _RECORDED = 1000
+_MATCHED_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,15 @@ def bank_hash(concepts: Sequence[str], excluded: Sequence[str]) -> str:
     return fingerprint({"concepts": concepts, "excluded": excluded} if excluded else concepts)
 
 
-def read_bank(name: str, *, limit: int = 0, sample: int = 0, seed: int = 0, exclude: str | None = None) -> Bank:
+def read_bank(
+    name: str,
+    *,
+    subset: str | None = None,
+    limit: int = 0,
+    sample: int = 0,
+    seed: int = 0,
+    exclude: str | None = None,
+) -> Bank:
     """Read and normalise a bank, keep `limit` first or `sample` drawn concepts (0 = all), mark those to `exclude`.
 
     A sample keeps the bank's order, and a concept's draw depends on the seed and the concept alone, so that editing
@@ -98,6 +108,9 @@ def read_bank(name: str, *, limit: int = 0, sample: int = 0, seed: int = 0, excl
             f"concepts.bank={name}: no usable concept among {entries_read} entries "
             f"({tell_rejects(rejects) or 'nothing in it'}); give a bank with at least one"
         )
+    whole = concepts
+    if subset is not None:
+        concepts = list(_subset_of(concepts, subset, seed))
     wanted = limit or sample or len(concepts)
     if wanted > len(concepts):
         key = "concepts.limit" if limit else "concepts.sample"
@@ -106,10 +119,26 @@ def read_bank(name: str, *, limit: int = 0, sample: int = 0, seed: int = 0, excl
         selected = draw(concepts, sample, seed)
     else:
         selected = concepts[:wanted]
-    if len(selected) < len(concepts):
-        rejects["not_selected"] = len(concepts) - len(selected)
-    exclusion = None if exclude is None else read_exclusion(exclude, concepts, selected)
+    if len(selected) < len(whole):
+        rejects["not_selected"] = len(whole) - len(selected)
+    exclusion = None if exclude is None else read_exclusion(exclude, whole, selected)
     return Bank(name, tuple(selected), entries_read, dict(rejects), listing.label, listing.source, exclusion)
+
+
+def _subset_of(concepts: Sequence[str], subset: str, seed: int) -> tuple[str, ...]:
+    """Return the part of a bank that `concepts.subset` names."""
+    wanted = parse_subset("concepts.subset", subset)
+    if isinstance(wanted, RandomSubset):
+        return subset_random(concepts, wanted.size, seed)
+    from synthclip_hpc.curation.matching import Matcher
+    from synthclip_hpc.curation.sources import find_source
+
+    matcher, source = Matcher(concepts, "exact"), find_source(wanted.path)
+    matched: set[int] = set()
+    for start in range(0, source.num_rows, _MATCHED_AT_ONCE):
+        captions, _ = source.read(start, min(source.num_rows, start + _MATCHED_AT_ONCE))
+        matched.update(matcher.match(captions.column("caption").to_pylist())[1].tolist())
+    return subset_by_captions(concepts, matched)
 
 
 def draw(concepts: Sequence[str], count: int, seed: int) -> list[str]:

@@ -1,6 +1,6 @@
 """Parts of a bank for the ablations (paper, Table 4): the concepts that real captions name, or as many at random.
 
-`subset:captions=FILE` is C_CC3M when the file holds CC3M's captions; `subset:random=K` is C_rand. A concept's draw
+`concepts.subset=captions=FILE` is C_CC3M when the file holds CC3M's captions; `random=K` is C_rand. A concept's draw
 depends on the seed and the concept alone, so that editing the bank does not change which of the others come first.
 """
 
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from sharding.ids import derive, item_id
 from synthclip_hpc.errors import UserError, nearest
 
-PREFIX = "subset:"
-_FORMS = "subset:captions=FILE (concepts that occur in its captions) or subset:random=K (K drawn with the run's seed)"
+_FORMS = "captions=FILE (concepts that occur in its captions) or random=K (K drawn with the run's seed)"
 
 
 @dataclass(frozen=True)
 class CaptionSubset:
-    """`subset:captions=FILE`."""
+    """`captions=FILE`."""
 
     path: str
     """A caption table or a folder of them, as `balance.source` takes."""
@@ -26,21 +25,19 @@ class CaptionSubset:
 
 @dataclass(frozen=True)
 class RandomSubset:
-    """`subset:random=K`."""
+    """`random=K`."""
 
     size: int
     """Concepts to draw."""
 
 
 def parse_subset(key: str, value: str) -> CaptionSubset | RandomSubset:
-    """Return what a value of the configuration's `key` asks for: `subset:captions=FILE` or `subset:random=K`.
+    """Return what a value of the configuration's `key` asks for: `captions=FILE` or `random=K`.
 
     Raises UserError for any other value.
     """
     told = f"{key}={value}"
-    if not value.startswith(PREFIX):
-        raise UserError(f"{told}: this is no subset. Valid: {_FORMS}")
-    kind, equals, argument = value.removeprefix(PREFIX).partition("=")
+    kind, equals, argument = value.partition("=")
     if kind not in ("captions", "random"):
         raise UserError(f"{told}: no such subset{nearest(kind, ('captions', 'random'))}. Valid: {_FORMS}")
     if not equals or not argument:
@@ -61,7 +58,7 @@ def subset_by_captions(concepts: Sequence[str], matched_places: Iterable[int]) -
     places = sorted({int(place) for place in matched_places})
     if not places:
         raise UserError(
-            f"subset:captions names a file whose captions hold none of the bank's {len(concepts):,} concepts; give "
+            f"concepts.subset=captions=… names a file whose captions hold none of the bank's {len(concepts):,} concepts; give "
             "captions in the bank's language, or another bank"
         )
     if places[0] < 0 or places[-1] >= len(concepts):
@@ -75,6 +72,8 @@ def subset_random(concepts: Sequence[str], k: int, seed: int) -> tuple[str, ...]
     The draw is another one than that of `concepts.sample`. Raises UserError when k is not 1 to the bank's size.
     """
     if not 1 <= k <= len(concepts):
-        raise UserError(f"subset:random={k}: the bank has {len(concepts)} concepts; ask for 1 to {len(concepts)}")
+        raise UserError(
+            f"concepts.subset=random={k}: the bank has {len(concepts)} concepts; ask for 1 to {len(concepts)}"
+        )
     kept = set(sorted(concepts, key=lambda concept: derive(seed, item_id(concept), "concepts.subset"))[:k])
     return tuple(concept for concept in concepts if concept in kept)
