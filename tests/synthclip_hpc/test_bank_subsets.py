@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,11 +37,11 @@ def test_a_subset_is_parsed(value: str, subset: CaptionSubset | RandomSubset) ->
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("wordnet", "this is no subset. Valid: captions=FILE"),
-        ("", "this is no subset"),
-        ("subset:", "no such subset. Valid"),
-        ("subset:caption=a.tsv", "did you mean 'captions'"),
-        ("subset:Random=3", "did you mean 'random'"),
+        ("wordnet", "no such subset. Valid: captions=FILE"),
+        ("", "no such subset"),
+        ("=", "no such subset. Valid"),
+        ("caption=a.tsv", "did you mean 'captions'"),
+        ("Random=3", "did you mean 'random'"),
         ("captions", "the path of a caption file is missing after captions="),
         ("captions=", "the path of a caption file is missing"),
         ("random=", "how many concepts is missing"),
@@ -52,7 +54,7 @@ def test_a_subset_is_parsed(value: str, subset: CaptionSubset | RandomSubset) ->
 )
 def test_a_value_that_is_no_subset_is_refused_by_name(value: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_subset("concepts.bank", value)
+        parse_subset("concepts.subset", value)
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"concepts.bank={value}: ")
 
@@ -114,3 +116,14 @@ def test_every_concept_is_drawn_about_equally_often() -> None:
 def test_a_size_that_the_bank_cannot_give_is_refused(k: int) -> None:
     with pytest.raises(UserError, match=f"random={k}: the bank has 200 concepts"):
         subset_random(BANK, k, 0)
+
+
+def test_a_run_takes_the_part_of_the_bank_that_captions_name(tmp_path: Path) -> None:
+    bank, captions = tmp_path / "bank.txt", tmp_path / "captions.tsv"
+    bank.write_text("zebra\nred fox\nfox\ncat\ndog\n")
+    captions.write_text("caption\na red fox, and a dog.\nnothing\n")
+    found = read_bank(str(bank), subset=f"captions={captions}")
+    assert found.concepts == ("red fox", "fox", "dog")
+    assert found.rejects == {"not_selected": 2}
+    assert len(read_bank(str(bank), subset="random=2", seed=3).concepts) == 2
+    assert read_bank(str(bank), subset=f"captions={captions}", limit=1).concepts == ("red fox",)

@@ -58,8 +58,8 @@ def subset_by_captions(concepts: Sequence[str], matched_places: Iterable[int]) -
     places = sorted({int(place) for place in matched_places})
     if not places:
         raise UserError(
-            f"concepts.subset=captions=… names a file whose captions hold none of the bank's {len(concepts):,} concepts; give "
-            "captions in the bank's language, or another bank"
+            f"concepts.subset=captions=… names a file whose captions hold none of the bank's {len(concepts):,} concepts; "
+            "give captions in the bank's language, or another bank"
         )
     if places[0] < 0 or places[-1] >= len(concepts):
         raise ValueError(f"places must be 0 to {len(concepts) - 1}, got {places[0]} to {places[-1]}")
