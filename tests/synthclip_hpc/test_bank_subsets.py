@@ -56,7 +56,7 @@ def test_a_value_that_is_no_subset_is_refused_by_name(value: str, words: str) ->
     with pytest.raises(UserError) as caught:
         parse_subset("concepts.subset", value)
     assert words in str(caught.value)
-    assert str(caught.value).startswith(f"concepts.bank={value}: ")
+    assert str(caught.value).startswith(f"concepts.subset={value}: ")
 
 
 def test_matched_places_give_their_concepts_once_in_the_order_of_the_bank() -> None:

@@ -58,7 +58,7 @@ def subset_by_captions(concepts: Sequence[str], matched_places: Iterable[int]) -
     places = sorted({int(place) for place in matched_places})
     if not places:
         raise UserError(
-            f"concepts.subset=captions=… names a file whose captions hold none of the bank's {len(concepts):,} concepts; "
+            f"concepts.subset=captions=… names a file whose captions hold none of the {len(concepts):,} concepts; "
             "give captions in the bank's language, or another bank"
         )
     if places[0] < 0 or places[-1] >= len(concepts):
