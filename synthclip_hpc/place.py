@@ -28,6 +28,14 @@ def local_place() -> Place:
     return Place("local", num_gpus=count_gpus(_DEVICES, os.environ))
 
 
+def devices_of_worker(number: int, gpus: int, given: str | None) -> str:
+    """Return CUDA_VISIBLE_DEVICES for worker `number` (from 0) of several on one machine, each with so many GPUs."""
+    first = number * gpus
+    if given is None:
+        return ",".join(str(gpu) for gpu in range(first, first + gpus))
+    return ",".join([word.strip() for word in given.split(",") if word.strip()][first : first + gpus])
+
+
 def count_gpus(devices: Path, environment: Mapping[str, str]) -> int:
     """Count the GPUs that a program started here would see: NVIDIA's, else AMD's, fewer if the environment says so."""
     num_gpus = sum(1 for path in devices.glob("nvidia[0-9]*") if path.name.removeprefix("nvidia").isdigit())

@@ -14,6 +14,7 @@ from sharding.seal import load_seal
 from synthclip_hpc.config import RunConfig, get, keys_with_role
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import BUILT, STAGES, phases_of, upstream_of
+from synthclip_hpc.place import local_place
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import LayoutLater, Phase, Sources
 
@@ -176,9 +177,20 @@ def missing_shards(run: Run, link: Link) -> list[int]:
     return [shard for shard in range(link.plan.num_shards) if shard not in finished]
 
 
-def local_workers(config: RunConfig) -> int:
-    """Return how many worker processes a local run gets. Raises UserError for a negative number."""
+def local_workers(config: RunConfig, phase: Phase) -> int:
+    """Return how many worker processes a phase of a local run gets: as many as its cores and GPUs allow.
+
+    Raises UserError for a negative number, and for more workers than there are GPUs for.
+    """
     if config.workers < 0:
-        raise UserError(f"workers={config.workers}: wanted 0 (as many as fit on the cores) or a positive number")
-    threads = config.captions.threads * config.captions.engines
-    return config.workers or max(1, len(os.sched_getaffinity(0)) // threads)
+        raise UserError(f"workers={config.workers}: wanted 0 (as many as fit) or a positive number")
+    cores = len(os.sched_getaffinity(0)) // (config.captions.threads * phase.lanes(config))
+    if not (gpus := phase.gpus(config)):
+        return config.workers or max(1, cores)
+    most = max(1, local_place().num_gpus // gpus)
+    if config.workers > most:
+        there = local_place().num_gpus
+        raise UserError(
+            f"workers={config.workers}: each takes {gpus} of the {there} GPUs here; use workers={most}, or leave it out"
+        )
+    return config.workers or most

@@ -13,7 +13,7 @@ from sharding.seal import load_seal
 from synthclip_hpc import provenance
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
-from synthclip_hpc.launch.chain import Link, is_sealed, missing_shards
+from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards
 from synthclip_hpc.launch.liveness import is_being_submitted, living, open_submissions
 from synthclip_hpc.place import Place, local_place
 from synthclip_hpc.run import Run
@@ -49,6 +49,7 @@ def check_places(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
         if link.phase.inline or is_sealed(run, link):
             continue
         if target is None:
+            local_workers(config, link.phase)  # raises for a number that cannot be
             place = local_place()
         else:
             resources = target.resources(link.phase.stage)

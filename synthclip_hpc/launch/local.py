@@ -31,7 +31,7 @@ def claim_link(
         "phase": link.phase.name,
         "plan_hash": link.plan.hash,
         "num_shards": len(missing),
-        "num_elements": max(1, min(len(missing), local_workers(config))),
+        "num_elements": max(1, min(len(missing), local_workers(config, link.phase))),
         "config": to_table(config),
         "claimer": identify(os.getpid()),
         "after": after,

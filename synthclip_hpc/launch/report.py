@@ -53,7 +53,7 @@ def dry_run_text(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
         missing = 0 if done else len(missing_shards(run, link)) if run.exists() else plan.num_shards
         elements = 0
         if missing and not link.phase.inline:
-            elements = min(missing, local_workers(config))
+            elements = min(missing, local_workers(config, link.phase))
             if target is not None:
                 from synthclip_hpc.launch.arrays import num_elements, script_of
 

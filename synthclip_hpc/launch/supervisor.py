@@ -17,6 +17,8 @@ from pathlib import Path
 from sharding.journal import Journal
 from sharding.seal import load_seal
 from synthclip_hpc.launch.liveness import living
+from synthclip_hpc.pipeline import find_phase
+from synthclip_hpc.place import devices_of_worker
 from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
 from synthclip_hpc.sealing import seal_submission
@@ -101,6 +103,14 @@ class Supervisor:
             return None
         return self._start(worker.element, worker.restart + 1)
 
+    def _environment(self, element: int) -> dict[str, str]:
+        """Give each worker GPUs of its own: all would take the first otherwise."""
+        phase = find_phase(self.submission.stage, self.submission.phase)
+        if not (gpus := phase.gpus(self.submission.config)):
+            return dict(os.environ)
+        devices = devices_of_worker(element, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": devices}
+
     def _start(self, element: int, restart: int) -> Worker:
         logs = self.run.logs(self.submission.stage)
         logs.mkdir(parents=True, exist_ok=True)
@@ -119,6 +129,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=self._environment(element),
             )
         self.journal.event("worker_started", element=element, restart=restart, pid=process.pid)
         return Worker(element, restart, process)

@@ -222,6 +222,13 @@ def check_place(config: RunConfig, place: Place) -> None:
     preflight.check_place(config.captions, place, sources.model, sources.prompts)
 
 
+def gpus_of_worker(config: RunConfig) -> int:
+    """Return how many GPUs the engines of one worker take together."""
+    from synthclip_hpc.captioning.engines.engine_process import gpus_per_engine
+
+    return config.captions.engines * gpus_per_engine(config.captions)
+
+
 def promise(config: RunConfig) -> Promise:
     """Return `bytes` where a caption made again is the same, else `items`.
 
@@ -279,6 +286,7 @@ PHASES = (
         estimate=estimate,
         promise=promise,
         lanes=lambda config: config.captions.engines,
+        gpus=gpus_of_worker,
         check_place=check_place,
         check_sealed=check_unique,
     ),

@@ -104,6 +104,11 @@ def one_lane(config: RunConfig) -> int:
     return 1
 
 
+def no_gpus(config: RunConfig) -> int:
+    """Return 0: work for CPUs."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Phase:
     """One phase of a stage."""
@@ -126,6 +131,8 @@ class Phase:
     """What its outputs keep when they are made again; a function of what the plan binds."""
     lanes: Callable[[RunConfig], int] = one_lane
     """How many shards an attempt works on at the same time."""
+    gpus: Callable[[RunConfig], int] = no_gpus
+    """How many GPUs one worker takes."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
     check_place: Callable[[RunConfig, Place], None] | None = None

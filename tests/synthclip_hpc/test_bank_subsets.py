@@ -67,7 +67,7 @@ def test_matched_places_give_their_concepts_once_in_the_order_of_the_bank() -> N
 
 
 def test_captions_that_name_no_concept_are_a_users_mistake_and_unknown_places_are_ours() -> None:
-    with pytest.raises(UserError, match="hold none of the bank's 200 concepts"):
+    with pytest.raises(UserError, match="hold none of the 200 concepts"):
         subset_by_captions(BANK, [])
     for place in (200, -1):
         with pytest.raises(ValueError, match="places must be 0 to 199") as caught:

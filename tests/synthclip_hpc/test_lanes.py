@@ -23,6 +23,8 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.lanes import LaneEnded, Lanes
 from synthclip_hpc.launch.chain import local_workers
+from synthclip_hpc.pipeline import phases_of
+from synthclip_hpc.place import Place, devices_of_worker
 from synthclip_hpc.sealing import seal_phase
 from synthclip_hpc.worker import run_attempt
 from tests.synthclip_hpc.app import App, same_set
@@ -314,9 +316,24 @@ def test_threads_that_share_a_journal_write_whole_lines(tmp_path, monkeypatch):
 
 def test_a_worker_with_engines_takes_so_many_times_the_cores(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)))
+    [captions] = phases_of("captions")
     config = RunConfig()
     four = replace(config, captions=replace(config.captions, engines=4, threads=2))
-    assert (local_workers(config), local_workers(four), local_workers(replace(four, workers=5))) == (16, 2, 5)
+    counts = (local_workers(config, captions), local_workers(four, captions))
+    assert (*counts, local_workers(replace(four, workers=5), captions)) == (16, 2, 5)
+
+
+def test_local_workers_share_out_the_gpus_and_no_two_get_the_same(monkeypatch):
+    monkeypatch.setattr("synthclip_hpc.launch.chain.local_place", lambda: Place("local", num_gpus=5))
+    [captions] = phases_of("captions")
+    config = RunConfig()
+    vllm = replace(config.captions, engine="vllm", vllm=replace(config.captions.vllm, tensor_parallel=2))
+    two = replace(config, captions=vllm)
+    assert local_workers(two, captions) == 2
+    with pytest.raises(UserError, match="workers=3: each takes 2 of the 5 GPUs here; use workers=2"):
+        local_workers(replace(two, workers=3), captions)
+    assert [devices_of_worker(number, 2, None) for number in range(2)] == ["0,1", "2,3"]
+    assert [devices_of_worker(number, 2, "7, 4,GPU-a,1") for number in range(2)] == ["7,4", "GPU-a,1"]
 
 
 def test_no_engine_at_all_is_refused(app):
