@@ -55,7 +55,7 @@ def run_on_slurm(
     order = rng.sample(list(acts), len(acts))
     between = rng.sample(list(scenario.breaks), len(scenario.breaks))
     began = time.monotonic()
-    watch = Watch(product, scenario, lambda: len(place.workers()))
+    watch = Watch(product, scenario, lambda: _at_work(place, scenario))
     prepare(product, scenario, bank, run_seed)
     try:
         _start_act(product.submit, scenario, run, order, 0, say, scenario.identity(bank, run_seed))
@@ -77,6 +77,14 @@ def run_on_slurm(
     if missed:
         raise CampaignFailed(f"faults without a victim: {missed}\n{_told(place, product)}")
     return Campaign(product, place.done, watch, place.cluster, time.monotonic() - began)
+
+
+def _at_work(place: Field, scenario: Scenario) -> int:
+    """Count the workers of phases that are not sealed: a lost node's old attempt may outlive its phase."""
+    stage = place.run / scenario.stage
+    sealed = {path.parent.name for path in stage.glob("*/seal.json")}
+    over = {path.stem for phase in sealed for path in (stage / phase / "journals").glob("*.jsonl")}
+    return sum(1 for worker in place.workers() if worker.attempt not in over)
 
 
 def _start_act(
