@@ -13,7 +13,7 @@ setup:  ## make or update .venv (nothing to do when it is up to date)
 	@.ci/setup
 
 demo: setup  ## run the laptop preset from end to end in runs/demo
-	$(BIN)/python -m synthclip_hpc.submit stage=captions preset=laptop cluster=local wait=true run=runs/demo
+	$(BIN)/python -m synthclip_hpc.submit stage=all preset=laptop cluster=local wait=true run=runs/demo
 
 test: setup  ## run all tests (PYTEST_ARGS="-m 'not slurm'" narrows it)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

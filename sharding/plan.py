@@ -23,7 +23,7 @@ class PlanDrift(ValueError):
     """The phase was started with another plan. `differences` holds (key, planned value, asked value)."""
 
     def __init__(self, planned: Plan, asked: Plan, where: str) -> None:
-        self.planned_hash, self.asked_hash = planned.hash, asked.hash
+        self.stage, self.planned_hash, self.asked_hash = planned.stage, planned.hash, asked.hash
         self.differences: list[Difference] = differences(planned.to_json(), asked.to_json())
         super().__init__(
             f"{where} was started with plan {planned.hash}, asked for is plan {asked.hash}. What differs:\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -17,6 +17,7 @@ from synthclip_hpc.commands import ConfigOptions, config_of, parse_config_option
 from synthclip_hpc.errors import UserError, run_command
 
 if TYPE_CHECKING:
+    from synthclip_hpc.captioning.banks.bank import Bank
     from synthclip_hpc.config import RunConfig
     from synthclip_hpc.curation.coverage import Coverage
     from synthclip_hpc.run import Run
@@ -48,8 +49,9 @@ def coverage(argv: list[str]) -> int:
 
     config, threshold = config_of(options), None
     if options.source is not None:
-        concepts = Sources(config).bank.concepts
-        sets = {Path(options.source).name: of_source(config, concepts, options.source)}
+        bank = Sources(config).bank
+        concepts = bank.concepts
+        sets = {Path(options.source).name: of_source(config, bank, options.source)}
         never = len(never_matching(concepts))
         out = Path(options.out or ".")
     else:
@@ -76,8 +78,6 @@ def of_run(run: Run) -> tuple[dict[str, Coverage], float | None, int]:
 
     Raises UserError when the run has not balanced yet.
     """
-    import math
-
     import pyarrow.parquet as pq
 
     from sharding.plan import load_plan
@@ -105,7 +105,8 @@ def of_run(run: Run) -> tuple[dict[str, Coverage], float | None, int]:
         rows = pq.read_table(cut.data_path(shard, plan.suffix), columns=["caption", "matched_concept_ids"])
         after.add(rows.column("caption").to_pylist(), *_places(rows.column("matched_concept_ids"), ids))
     tau = selection.cut.tau
-    shown = None if tau == 0 or tau >= sys.float_info.max or not math.isfinite(tau) else tau
+    is_count = run.load_config().balance.mode == "balanced" and tau < sys.float_info.max
+    shown = tau if is_count else None
     _, facts = read_counts(run)
     sets = {"before": before.coverage(concepts), "after": after.coverage(concepts)}
     return sets, shown, facts["never_matching"]
@@ -121,19 +122,24 @@ def _places(lists: Any, ids: Any) -> tuple[Any, Any]:
     return offsets - offsets[0], order[np.searchsorted(ids, lists.flatten().to_numpy(), sorter=order)]
 
 
-def of_source(config: RunConfig, concepts: Sequence[str], path: str) -> Coverage:
+def of_source(config: RunConfig, bank: Bank, path: str) -> Coverage:
     """Measure captions from elsewhere against a bank."""
     from synthclip_hpc.curation.coverage import CoverageTally
     from synthclip_hpc.curation.matching import Matcher
-    from synthclip_hpc.curation.sources import find_source
+    from synthclip_hpc.curation.sources import find_source, refuse_unusable
+    from synthclip_hpc.stages.balance.match import findable
 
-    matcher, source = Matcher(concepts, config.balance.case), find_source(path)
-    tally = CoverageTally(len(concepts))
+    matcher, source = Matcher(findable(bank.concepts, bank.reject_reasons), config.balance.case), find_source(path)
+    tally, rejects = CoverageTally(len(bank.concepts)), Counter[str]()
     for start in range(0, source.num_rows, config.balance.match_items):
-        captions, _ = source.read(start, min(source.num_rows, start + config.balance.match_items))
+        captions, found = source.read(start, min(source.num_rows, start + config.balance.match_items))
+        rejects.update(found)
         texts = captions.column("caption").to_pylist()
         tally.add(texts, *matcher.match(texts))
-    return tally.coverage(concepts)
+    refuse_unusable(path, source.num_rows, rejects)
+    for reason, count in sorted(rejects.items()):
+        print(f"left out: {count:,} rows, {reason}")
+    return tally.coverage(bank.concepts)
 
 
 def main() -> int:

@@ -97,7 +97,7 @@ def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]
     try:
         refuse_drift(run, links)
     except PlanDrift as drift:
-        if changed := _changed_keys(run, config):
+        if changed := _changed_keys(run, config, drift.stage):
             raise UserError(
                 f"run={run.path}: it has started and keeps what decides its outputs:\n{changed}\n"
                 f"Leave these keys out, or use a new run directory (plan {drift.planned_hash[:16]}, "
@@ -107,9 +107,11 @@ def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]
     return links
 
 
-def _changed_keys(run: Run, config: RunConfig) -> str:
+def _changed_keys(run: Run, config: RunConfig, stage: str) -> str:
+    """List the keys that were changed, of those that a stage's plans depend on."""
     frozen = run.load_config()
-    changed = [(key, get(frozen, key), get(config, key)) for key in keys_with_role("identity")]
+    keys = [key for key in keys_with_role("identity") if key.partition(".")[0] in ("seed", "concepts", stage)]
+    changed = [(key, get(frozen, key), get(config, key)) for key in keys]
     return "\n".join(f"  {key}: the run has {ours!r}, asked {asked!r}" for key, ours, asked in changed if ours != asked)
 
 

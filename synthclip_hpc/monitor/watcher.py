@@ -70,14 +70,19 @@ class Watcher:
                 elif phase.key in damaged:
                     phases.append(unreadable(phase.name, damaged[phase.key]))
             if phases:
-                stages.append(sum_stage(stage, phases))
+                told = sum_stage(stage, phases)
+                left = [phase.key for phase in phases_of(stage)][len(phases) :]
+                if told.state == "done" and left:
+                    # Their size was not known before: the command that made the others could not plan them.
+                    told = replace(told, state="partial", message=f"{left[0]} can be planned now: resume")
+                stages.append(told)
         sources = {
             "files": Source(time.time() - now, None),
             "squeue": Source(max(0.0, now - queue.taken_at) if queue.taken_at else None, queue.error),
         }
-        told = self._accounting.last
-        if told is not None:
-            sources["sacct"] = Source(max(0.0, now - told.taken_at), told.error)
+        last = self._accounting.last
+        if last is not None:
+            sources["sacct"] = Source(max(0.0, now - last.taken_at), last.error)
         return Snapshot(str(self.run.path), now, tuple(stages), bool(alive), sources)
 
     def _ask_queue(self, names: list[str]) -> QueueSnapshot:

@@ -103,6 +103,10 @@ def cut_bytes(run: Path) -> dict[str, str]:
     return {name: value for name, value in same_set(run).items() if name.startswith("balance/cut/data")}
 
 
+def run_state(run: App) -> dict:
+    return run.status()["stages"]["balance"]
+
+
 def usable_of(run: App) -> list[dict]:
     """Distinct captions that name a concept: of those with one text, the one with the smallest id."""
     first: dict[str, dict] = {}
@@ -117,6 +121,8 @@ def test_every_usable_caption_is_kept_with_mode_none_and_all_others_are_counted(
     balanced("balance.mode=none")
     run = balanced.run
     assert "balance/cut: not yet" in balanced.outcome.out
+    stage = run_state(balanced.run)
+    assert (stage["state"], "balance/cut can be planned now: resume" in stage["message"]) == ("partial", True)
     assert run("resume").code == 0
     usable = usable_of(run)
     assert sorted(row["caption_id"] for row in rows_of(run.path)) == sorted(row["caption_id"] for row in usable)
@@ -146,8 +152,42 @@ def test_a_larger_set_only_adds_captions(balanced):
     assert small < large
 
 
+def test_more_than_can_come_in_is_refused_by_submit(app, tmp_path):
+    words = ("concepts.bank=emoji", "concepts.limit=7", "captions.per_concept=2", "balance.target=15")
+    outcome = app("submit", "stage=captions,balance", *words)
+    assert (outcome.code, "balance.target=15: only 14 captions come in" in outcome.words) == (2, True)
+    assert not app.path.exists()
+
+
+def test_a_bank_edited_after_the_captions_is_told_as_what_it_is(app, at_once, tmp_path):
+    bank = tmp_path / "bank.txt"
+    bank.write_text("cat\ndog\n")
+    assert app("submit", "stage=captions", f"concepts.bank={bank}").code == 0
+    bank.write_text("cat\ndog\nfox\n")
+    outcome = app("submit", "stage=balance", "balance.target=2")
+    assert outcome.code == 2
+    assert "concepts.sha256: recorded" in outcome.words
+    assert "balance.target" not in outcome.words
+
+
+def test_an_excluded_concept_is_not_looked_for(balanced, tmp_path):
+    (tmp_path / "unsafe.txt").write_text("photo\n")
+    rows = balanced("balance.target=100", f"concepts.exclude={tmp_path / 'unsafe.txt'}")
+    unsafe = item_id("concept", "photo")
+    assert any(" photo " in spaced(row["caption"]) for row in rows)
+    assert all(unsafe not in row["matched_concept_ids"] for row in rows)
+
+
+def test_a_damaged_selection_is_told_and_not_a_traceback(balanced):
+    balanced("balance.mode=none")
+    [path] = balanced.run.path.glob("balance/select/data/*/*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    outcome = balanced.run("resume")
+    assert (outcome.code, "is damaged" in outcome.words) == (2, True)
+
+
 def test_more_than_there_is_fails_with_the_largest_possible_number_and_writes_nothing(balanced):
-    assert balanced("balance.target=100000") == []
+    assert balanced("balance.target=540") == []
     run = balanced.run
     stage = run.status()["stages"]["balance"]
     largest = len(usable_of(run))
@@ -177,7 +217,7 @@ def test_captions_from_elsewhere_are_balanced_without_a_captions_stage(app, at_o
     assert len({row["caption_id"] for row in rows}) == 10
     assert "a dog" in [row["caption"] for row in rows]  # the rare concept stays
     assert {row["concept"] for row in rows} == {None}
-    source.write_text("a cat\n")
+    source.write_text("".join(f"a cat called {n}\n" for n in range(52)))
     assert app("submit", "stage=balance", *words, "balance.match_items=9").code == 2
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from sharding.ids import item_id
 from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import RunConfig
+from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance.exchange import KEY, SUFFIX, facts_of, keep_pace, num_captions, schema
 from synthclip_hpc.stages.balance.inputs import open_captions
 from synthclip_hpc.stages.balance.settings import check_settings, source_identity
@@ -33,11 +34,18 @@ NO_MATCH = "no_match"
 def layout(config: RunConfig, sources: Sources) -> Plan:
     """Captions in tasks of `balance.match_items`."""
     check_settings(config.balance)
+    captions = num_captions(config, sources)
+    balance = config.balance
+    if balance.target is not None and balance.target > captions and not balance.allow_short:
+        raise UserError(
+            f"balance.target={balance.target}: only {captions:,} captions come in; use at most so many, ask for more "
+            "(captions.per_concept), or take what there is with balance.allow_short=true"
+        )
     return Plan(
         stage="balance",
         phase="match",
         kind="map",
-        num_items=num_captions(config, sources),
+        num_items=captions,
         shard_items=config.balance.match_items,
         suffix=SUFFIX,
         identity={
@@ -56,11 +64,16 @@ def open_matcher(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
 
     from synthclip_hpc.curation.matching import Matcher
 
-    concepts = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"), columns=["concept"])
-    matcher = Matcher(concepts.column("concept").to_pylist(), config.balance.case)
+    table = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"), columns=["concept", "reject_reason"])
+    matcher = Matcher(findable(*(column.to_pylist() for column in table.columns)), config.balance.case)
     read = open_captions(config, run, plan)
     balance = config.balance
     yield lambda task: _match(task, matcher, read, balance.keep_unmatched, balance.items_per_s)
+
+
+def findable(concepts: Sequence[str], reject_reasons: Sequence[str | None]) -> list[str]:
+    """Return the entries to look for: excluded ones keep their place as what no caption can hold, a line break."""
+    return [concept if reason is None else "\n" for concept, reason in zip(concepts, reject_reasons, strict=True)]
 
 
 def _match(

@@ -7,6 +7,7 @@ report need: the threshold, kept captions in each bucket of the shuffled order, 
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sharding.files import write_file
 from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import BalanceConfig, RunConfig
+from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance.count import read_counts
 from synthclip_hpc.stages.balance.exchange import KEY, match_lists, num_captions, open_files
 from synthclip_hpc.stages.balance.score import TAU
@@ -154,15 +156,18 @@ def _write(path: Path, selection: Selection) -> None:
 
 
 def read_selection(path: Path) -> Selection:
-    """Read what was selected. Raises ValueError for a damaged file."""
+    """Read what was selected. Raises UserError for a damaged file."""
     import numpy as np
 
     from synthclip_hpc.curation.selection import Cut
 
-    with np.load(path, allow_pickle=False) as found:
-        cut = Cut(float(found["tau"]), int(found["caption_id"]))
-        kept = found["kept_by_bucket"], found["kept_by_concept"]
-        return Selection(cut, *kept, int(found["usable"]), int(found["duplicates"]))
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            cut = Cut(float(found["tau"]), int(found["caption_id"]))
+            kept = found["kept_by_bucket"], found["kept_by_concept"]
+            return Selection(cut, *kept, int(found["usable"]), int(found["duplicates"]))
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}); run verify, then repair, then resume") from error
 
 
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
