@@ -160,5 +160,12 @@ def _open_own(config: CaptionsConfig, model: ModelFiles | None) -> Engine:
             f"captions.engine={config.engine}: {error}; install the module where workers run, or put its folder on "
             "PYTHONPATH"
         ) from error
-    engine: Engine = opener(config, model)
+    try:
+        engine: Engine = opener(config, model)
+    except TypeError as error:
+        # What a function of another shape raises; whatever else goes wrong inside it is its author's to see whole.
+        raise UserError(
+            f"captions.engine={config.engine}: {function}(config, model) cannot be called so: {error}; see the README's "
+            "'Writing your own engine'"
+        ) from error
     return engine

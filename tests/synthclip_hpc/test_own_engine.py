@@ -210,3 +210,12 @@ def test_a_prompt_file_that_changed_since_the_plan_is_refused_by_the_worker(app,
     prompt.write_text("Say something about {concept}.")
     assert app("resume").code == 0
     assert [row["prompt"] for row in app.captions()] == ["Say something about {concept}."] * 2
+
+
+def open_lonely(config: object) -> None:
+    """An opener of the wrong shape."""
+
+
+def test_an_opener_of_another_shape_is_told_and_not_a_traceback(app):
+    outcome = app("preview", "concept=oak", "captions.engine=tests.synthclip_hpc.test_own_engine:open_lonely")
+    assert (outcome.code, "open_lonely(config, model) cannot be called so" in outcome.words) == (2, True), outcome
