@@ -165,7 +165,7 @@ def _open_own(config: CaptionsConfig, model: ModelFiles | None) -> Engine:
     except TypeError as error:
         # What a function of another shape raises; whatever else goes wrong inside it is its author's to see whole.
         raise UserError(
-            f"captions.engine={config.engine}: {function}(config, model) cannot be called so: {error}; see the README's "
+            f"captions.engine={config.engine}: {function}(config, model) cannot be called so: {error}; see README, "
             "'Writing your own engine'"
         ) from error
     return engine
