@@ -154,6 +154,8 @@ def _bare_transformers(engine: Any, batch: Sequence[Request]) -> list[str]:
 def _bare_vllm(engine: Any, batch: Sequence[Request]) -> list[str]:
     from vllm import SamplingParams
 
+    from synthclip_hpc.captioning.engines.vllm_engine import fold_seed
+
     told = engine.llm.chat(
         [[{"role": "user", "content": request.prompt}] for request in batch],
         [
@@ -163,7 +165,7 @@ def _bare_vllm(engine: Any, batch: Sequence[Request]) -> list[str]:
                 presence_penalty=1.0,
                 frequency_penalty=1.0,
                 max_tokens=MAX_TOKENS,
-                seed=request.seed % 2**63,
+                seed=fold_seed(request.seed),
             )
             for request in batch
         ],
