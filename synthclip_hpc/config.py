@@ -22,6 +22,13 @@ BUILT_IN_BANKS = ("wordnet", "emoji")
 BUILT_IN_PROMPTS = ("paper", "released", "unconditioned", "topics", "in-context")
 BUILT_IN_MODELS = ("smollm2",)
 
+BALANCE_MODES = ("balanced", "random", "none")
+MATCH_CASES = ("exact", "first-word", "fold")
+"""`exact`: the rule as it stands. `first-word`: a caption also matches what it would match if the first character of
+its first word were in lower case (its first word is the first that is neither empty nor a mark; captions begin with a
+capital letter, and most entries do not). `fold`: caption and entry are casefolded before the rule is applied; entries
+that differ only in case match together. In all three an entry counts once a caption."""
+
 
 def identity(default: T) -> T:
     """Mark a field that can change an output."""

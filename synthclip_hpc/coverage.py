@@ -85,7 +85,7 @@ def of_run(run: Run) -> tuple[dict[str, Coverage], float | None, int]:
     from synthclip_hpc.curation.coverage import CoverageTally
     from synthclip_hpc.stages.balance.count import read_counts
     from synthclip_hpc.stages.balance.cut import selection_of
-    from synthclip_hpc.stages.balance.exchange import match_lists, open_files
+    from synthclip_hpc.stages.balance.shared import match_lists, open_files
 
     cut = run.phase("balance", "cut")
     selection, plan = selection_of(run), load_plan(cut)

@@ -6,9 +6,6 @@ import os
 from pathlib import Path
 
 
-def test_data() -> Path:
+def data_folder() -> Path:
     """Return the folder: `SYNTHCLIP_TEST_DATA`, else shared/data beside the repository; it may not exist."""
     return Path(os.environ.get("SYNTHCLIP_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
-
-
-test_data.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would take for a test

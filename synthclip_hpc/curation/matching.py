@@ -18,15 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from synthclip_hpc.config import MATCH_CASES
 from synthclip_hpc.curation.word_trie import UNKNOWN, WordTrie
 from synthclip_hpc.curation.words import MARKS, Numbers, Words, blocks, caption_words, plain_words
 from synthclip_hpc.errors import UserError, nearest
-
-CASES = ("exact", "first-word", "fold")
-"""`exact`: the rule as it stands. `first-word`: a caption also matches what it would match if the first character of
-its first word were in lower case (its first word is the first that is neither empty nor a mark; captions begin with a
-capital letter, and most entries do not). `fold`: caption and entry are casefolded before the rule is applied; entries
-that differ only in case match together. In all three an entry counts once a caption."""
 
 _MARK = f"[{re.escape(MARKS)}]"
 _NEVER = re.compile(rf"[\t\n\r]|(?<=[^ ]){_MARK}|{_MARK}(?=[^ ])|{_MARK} (?={_MARK})")
@@ -37,12 +32,12 @@ class Matcher:
     """Finds the entries of a bank in captions."""
 
     def __init__(self, entries: Sequence[str], case: str) -> None:
-        """Index the entries; `case` is one of `CASES`, UserError otherwise.
+        """Index the entries; `case` is one of `MATCH_CASES`, UserError otherwise.
 
         500,000 entries take about a second, and 140 MB of which 80 MB stay.
         """
-        if case not in CASES:
-            raise UserError(f"balance.case={case}: valid are {', '.join(CASES)}{nearest(case, CASES)}")
+        if case not in MATCH_CASES:
+            raise UserError(f"balance.case={case}: valid are {', '.join(MATCH_CASES)}{nearest(case, MATCH_CASES)}")
         self.case = case
         self.num_entries = len(entries)
         never = set(never_matching(entries))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from slurm.onemachine import processes
 from tests.benchmarks.measure import Result, command, environment
-from tests.data import test_data
+from tests.data import data_folder
 
 SIZES = (1_000_000, 3_000_000, 10_000_000)
 FLOOR_S = 360.0
@@ -24,7 +24,7 @@ ROWS_PER_FILE = 500_000
 
 
 def measure(folder: Path, sizes: tuple[int, ...] = SIZES) -> list[Result]:
-    data = test_data()
+    data = data_folder()
     bank = data / "concept-bank-free500k" / "bank.tsv.zst"
     results, rates = [], []
     for size in sizes:

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from synthclip_hpc.curation.matching import Matcher
-from tests.benchmarks.measure import REPOSITORY, Result, environment, run_process
+from tests.benchmarks.measure import Result, environment, run_process
+from tests.data import data_folder
 
 ROUNDS = 7
 NUM_NAIVE = 2000
@@ -31,11 +32,6 @@ SPEED_FLOOR = 150_000
 BUILD_FLOOR_S = 5.0
 MEMORY_FLOOR_BYTES = 200e6
 MARKS = ",.;:?!`"
-
-
-def data_folder() -> Path:
-    """The folder of the test data: `SYNTHCLIP_TEST_DATA`, else shared/data beside the repository."""
-    return Path(os.environ.get("SYNTHCLIP_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
 
 
 def read_captions(data: Path) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pytest
 
 from sharding.ids import derive, item_id
 from synthclip_hpc.curation.thresholds import uniform_numbers
+from tests.data import data_folder
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def match_by_windows(texts: Sequence[str], bank: Sequence[str]) -> tuple[np.ndar
 
 def real_captions() -> MatchedCaptions:
     """176,015 captions matched with 500,000 entries; skips where that data is not at hand."""
-    folder = Path(os.environ.get("SYNTHCLIP_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    folder = data_folder()
     needed = (folder / "captions-real" / "captions.tsv.zst", folder / "concept-bank-free500k" / "bank.tsv.zst")
     for path in needed:
         if not path.exists():

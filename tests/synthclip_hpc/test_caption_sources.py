@@ -18,6 +18,7 @@ from sharding.ids import item_id
 from synthclip_hpc.curation import source_lines
 from synthclip_hpc.curation.sources import CaptionSource, find_source, refuse_unusable, schema
 from synthclip_hpc.errors import UserError
+from tests.data import data_folder
 
 CAPTIONS = ["A red fox.", "a cat; a dog", "שלום 🦊", ' "quoted" ', "a\u2028b", "x" * 300]
 
@@ -107,8 +108,8 @@ def test_four_columns_without_a_header_are_source_image_index_and_caption(tmp_pa
     assert table.column("source").to_pylist() == ["coco", None]
 
 
-def test_captions_real_is_read_whole(test_data: Path) -> None:
-    table, rejects = read_all(test_data / "captions-real")
+def test_captions_real_is_read_whole(real_data: Path) -> None:
+    table, rejects = read_all(real_data / "captions-real")
     assert (table.num_rows, rejects) == (176_015, Counter())
     counts = Counter(table.column("source").to_pylist())
     assert counts == {"flickr30k": 114_868, "flickr8k": 30_577, "coco": 19_903, "cc3m": 10_667}
@@ -116,9 +117,8 @@ def test_captions_real_is_read_whole(test_data: Path) -> None:
 
 
 @pytest.fixture
-def test_data() -> Path:
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    folder = Path(os.environ.get("SYNTHCLIP_TEST_DATA", beside))
+def real_data() -> Path:
+    folder = data_folder()
     if not (folder / "captions-real").is_dir():
         pytest.skip(f"no captions-real in {folder}; SYNTHCLIP_TEST_DATA names the folder of test data")
     return folder

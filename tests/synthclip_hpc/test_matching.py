@@ -11,10 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from synthclip_hpc.config import MATCH_CASES
 from synthclip_hpc.curation import words
-from synthclip_hpc.curation.matching import CASES, Matcher, never_matching
+from synthclip_hpc.curation.matching import Matcher, never_matching
 from synthclip_hpc.errors import UserError
-from tests.benchmarks.matching import data_folder, read_captions, read_entries
+from tests.benchmarks.matching import read_captions, read_entries
+from tests.data import data_folder
 
 MARKS = ",.;:?!`"
 PIECES = [
@@ -126,7 +128,7 @@ def test_an_unknown_case_is_told_with_the_valid_ones():
         Matcher(["a"], "first")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", MATCH_CASES)
 @given(
     entries=st.lists(ENTRY, max_size=12), texts=st.lists(TEXT, max_size=8), block_characters=st.sampled_from([1, 9, 99])
 )
@@ -226,7 +228,7 @@ def test_totals_of_the_real_captions(real):
     }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", MATCH_CASES)
 def test_real_captions_match_what_their_pieces_between_spaces_are(real, case):
     captions, entries = real
     chosen = captions[::88][:2000]

@@ -22,7 +22,7 @@ HEAVY = {
     "transformers",
     "vllm",
 }
-VERBS = ("submit", "resume", "status", "cancel", "verify", "repair")
+VERBS = ("submit", "resume", "status", "cancel", "verify", "repair", "preview", "coverage")
 
 
 def imported(folder: Path, *words: str) -> set[str]:

@@ -12,7 +12,7 @@ from sharding.plan import Plan, ShardRange
 from sharding.table import inspect_table, write_table
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.stages.balance.exchange import facts_of, match_lists, open_files
+from synthclip_hpc.stages.balance.shared import facts_of, match_lists, open_files
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from sharding.table import TableError, inspect_table, write_arrow
 from synthclip_hpc.config import RunConfig
-from synthclip_hpc.stages.balance.exchange import keep_pace, key_range, match_lists, open_files
 from synthclip_hpc.stages.balance.score import TAU
 from synthclip_hpc.stages.balance.select import SUFFIX as SELECTION_SUFFIX
 from synthclip_hpc.stages.balance.select import Selection, read_selection
 from synthclip_hpc.stages.balance.settings import follows_from_configuration
+from synthclip_hpc.stages.balance.shared import keep_pace, key_range, match_lists, open_files
 from synthclip_hpc.stages.phase import Estimate, LayoutLater, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:

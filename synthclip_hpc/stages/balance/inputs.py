@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sharding.plan import Plan, load_plan
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.stages.balance.exchange import KEY, schema
+from synthclip_hpc.stages.balance.shared import KEY, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,9 +17,9 @@ from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.stages.balance.exchange import KEY, SUFFIX, facts_of, keep_pace, num_captions, schema
 from synthclip_hpc.stages.balance.inputs import open_captions
 from synthclip_hpc.stages.balance.settings import check_settings, source_identity
+from synthclip_hpc.stages.balance.shared import KEY, SUFFIX, facts_of, keep_pace, num_captions, schema
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.stages.balance.count import read_counts
-from synthclip_hpc.stages.balance.exchange import KEY, SUFFIX, keep_pace, match_lists, num_ranges, schema
+from synthclip_hpc.stages.balance.shared import KEY, SUFFIX, keep_pace, match_lists, num_ranges, schema
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import BalanceConfig, RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance.count import read_counts
-from synthclip_hpc.stages.balance.exchange import KEY, match_lists, num_captions, open_files
 from synthclip_hpc.stages.balance.score import TAU
+from synthclip_hpc.stages.balance.shared import KEY, match_lists, num_captions, open_files
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:

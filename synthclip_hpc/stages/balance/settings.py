@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from synthclip_hpc.config import BALANCE_MODES, MATCH_CASES
 from synthclip_hpc.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from synthclip_hpc.config import BalanceConfig, RunConfig
     from synthclip_hpc.stages.phase import Sources
 
-MODES = ("balanced", "random", "none")
-CASES = ("exact", "first-word", "fold")
-
 
 def check_settings(balance: BalanceConfig) -> None:
     """Raise UserError when a value cannot be, or two do not go together."""
-    for key, known in (("mode", MODES), ("case", CASES)):
+    for key, known in (("mode", BALANCE_MODES), ("case", MATCH_CASES)):
         value = getattr(balance, key)
         if value not in known:
             raise UserError(f"balance.{key}={value}: no such {key}{nearest(value, known)}. Valid: {', '.join(known)}")

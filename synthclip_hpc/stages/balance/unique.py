@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import RunConfig
-from synthclip_hpc.stages.balance.exchange import (
+from synthclip_hpc.stages.balance.shared import (
     KEY,
     SUFFIX,
     facts_of,
