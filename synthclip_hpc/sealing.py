@@ -18,6 +18,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission, load_submission
+from synthclip_hpc.summaries import summary_of
 
 
 def seal_phase(run: Run, stage: str, name: str) -> Seal:
@@ -78,6 +79,8 @@ def seal_submission(run: Run, submission: Submission, attempt: str, **facts: Any
     journal.event("end", reason="completed", seal=seal.hash, seconds=round(time.monotonic() - started, 3))
     items = f"{seal.counts.done} items done, {seal.counts.rejected} rejected"
     print(f"{submission.stage}/{submission.phase}: {len(seal.shards)} shards sealed, {items}")
+    for line in summary_of(run, find_phase(submission.stage, submission.phase)):
+        print(line)
     return True
 
 

@@ -20,7 +20,7 @@ def submit(argv: list[str]) -> int:
     from synthclip_hpc import provenance
     from synthclip_hpc.launch.chain import bind, left_for_later, plan_links, started_stages, with_upstream
     from synthclip_hpc.launch.launching import check_places, resolve_cluster, start
-    from synthclip_hpc.launch.report import dry_run_text, print_started
+    from synthclip_hpc.launch.report import dry_run_text, print_finished, print_started
     from synthclip_hpc.pipeline import STAGES, parse_stages
 
     cluster = resolve_cluster(options.cluster)
@@ -44,6 +44,7 @@ def submit(argv: list[str]) -> int:
         from synthclip_hpc.monitor.follow import follow
 
         return follow(run)
+    print_finished(run, stages)
     return 0
 
 

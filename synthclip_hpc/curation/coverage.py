@@ -7,14 +7,16 @@ captions' texts, whatever order the captions came in.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 
 from sharding.ids import item_id
 
+SCHEMA = 1
+"""Of the JSON of one set."""
 SEEN_TIMES = (1, 25, 50)
 """Table 5's columns: concepts seen so often or more."""
 MEAN_FROM = 25
@@ -54,7 +56,8 @@ class Coverage:
     unmatched: int
     """Captions without any match."""
     distinct: int
-    """Different texts among the captions."""
+    """Different texts among the captions; of a run's raw captions, among those that name a concept or are kept without:
+    the texts of the others are never compared."""
     concepts: int
     """Entries of the bank."""
     matches: int
@@ -86,7 +89,7 @@ class Coverage:
     def to_json(self) -> dict[str, Any]:
         """Return the figures as strict JSON, schema 1; tables with numbers as keys become lists of objects."""
         return {
-            "schema": 1,
+            "schema": SCHEMA,
             **asdict(self),
             "seen": [{"times": times, "concepts": number} for times, number in self.seen.items()],
             "most_frequent": [{"concept": concept, "count": count} for concept, count in self.most_frequent],
@@ -94,13 +97,28 @@ class Coverage:
             "words_histogram": [{"words": words, "captions": n} for words, n in self.words_histogram.items()],
         }
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return what `to_json` was made of. Raises KeyError, TypeError or ValueError for anything else."""
+        if value["schema"] != SCHEMA:
+            raise ValueError(f"coverage of schema {value['schema']}, this version reads {SCHEMA}")
+        tables: dict[str, Any] = {
+            "seen": {one["times"]: one["concepts"] for one in value["seen"]},
+            "count_histogram": tuple(CountBin(**one) for one in value["count_histogram"]),
+            "most_frequent": tuple((one["concept"], one["count"]) for one in value["most_frequent"]),
+            "least_frequent": tuple((one["concept"], one["count"]) for one in value["least_frequent"]),
+            "long_tail": {concept: value["long_tail"][concept] for concept in LONG_TAIL},
+            "words_histogram": {one["words"]: one["captions"] for one in value["words_histogram"]},
+        }
+        return cls(**{one.name: tables.get(one.name, value[one.name]) for one in fields(cls)})
+
 
 class CoverageTally:
     """Adds up what coverage needs, a chunk of captions at a time.
 
     Memory: 8 bytes a concept, and 8 bytes a distinct caption (24 at the end) to count distinct texts by their 64-bit
     hash, which at 30 million captions misses one with a chance of about 2.4e-5. With `all_distinct` none is kept: the
-    caller vouches that no text comes twice.
+    caller vouches that no text comes twice, or tells `coverage` how many there are.
     """
 
     def __init__(self, num_concepts: int, *, all_distinct: bool = False) -> None:
@@ -129,10 +147,24 @@ class CoverageTally:
             if sum(len(part) for part in self._hashes[1:]) > _PENDING:
                 self._hashes = [np.unique(np.concatenate(self._hashes))]
 
-    def coverage(self, concepts: Sequence[str]) -> Coverage:
-        """Return the figures of what was added; `concepts` is the bank whose places the entries are."""
-        distinct = self._captions
-        if not self._all_distinct:
+    @property
+    def captions(self) -> int:
+        """Captions added so far."""
+        return self._captions
+
+    @property
+    def unmatched(self) -> int:
+        """Those among them that match no concept."""
+        return self._unmatched
+
+    def coverage(self, concepts: Sequence[str], distinct: int | None = None) -> Coverage:
+        """Return the figures of what was added; `concepts` is the bank whose places the entries are.
+
+        `distinct`: how many different texts there are, where the caller knows.
+        """
+        if distinct is None and self._all_distinct:
+            distinct = self._captions
+        elif distinct is None:
             distinct = len(np.unique(np.concatenate([np.zeros(0, np.uint64), *self._hashes])))
         words = {int(length): int(self._words[length]) for length in np.flatnonzero(self._words)}
         return measure_coverage(concepts, self.counts, self._captions, self._unmatched, distinct, words)
@@ -194,7 +226,7 @@ def count_histogram(counts: np.ndarray) -> tuple[CountBin, ...]:
     return tuple(CountBin((1 << digits) >> 1, (1 << digits) - 1, int(n)) for digits, n in enumerate(numbers))
 
 
-def coverage_table(sets: dict[str, Coverage]) -> str:
+def coverage_table(sets: Mapping[str, Coverage]) -> str:
     """Return the main figures as plain text: a row a figure, a column a set, such as `before` and `after`."""
     each = list(sets.values())
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from synthclip_hpc.curation.coverage import CountBin, Coverage
@@ -18,7 +19,7 @@ _LOWEST = 0.7
 """Below one concept, the smallest number that a bin can show."""
 
 
-def count_histogram_png(sets: dict[str, Coverage], threshold: float | None = None) -> bytes:
+def count_histogram_png(sets: Mapping[str, Coverage], threshold: float | None = None) -> bytes:
     """Return a PNG (1,600 x 1,000 pixels): concepts by their count, both axes logarithmic, a curve a set.
 
     `sets` maps a name for the legend, such as `before` and `after`, to at most four sets of captions over one bank;

@@ -13,15 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sharding.files import fingerprint
+from synthclip_hpc.curation.braces import expand_braces
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.fingerprints import sample_file
 
 if TYPE_CHECKING:
     import pyarrow
 
-FORMS = {".parquet": "Parquet", ".tsv": "TSV", ".txt": "text"}
+FORMS = {".parquet": "Parquet", ".tsv": "TSV", ".txt": "text", ".tar": "WebDataset"}
 PACKINGS = (".gz", ".zst")
-VALID = "a .parquet, .tsv or .txt (the last two also .gz, .zst), or a folder of files of one of these forms"
+PACKED_FORMS = ("TSV", "text")
+VALID = (
+    "a .parquet, .tsv, .txt (these two also .gz, .zst) or .tar (WebDataset), a folder of files of one of these forms, or "
+    "a list of them with braces, such as 'folder/{00000..00331}.tar'"
+)
 TEXTS = ("concept", "source", "reject_reason")
 INTEGERS = ("caption_id", "concept_id", "n")
 _MIN_SAMPLES = 4
@@ -37,7 +42,9 @@ class Columns(NamedTuple):
     """`caption` and, where the file has them, those in TEXTS and INTEGERS; more do no harm. Texts are large_binary, as
     nothing has looked whether they are UTF-8; numbers are what the file has, or their texts."""
     misfit: npt.NDArray[np.bool_]
-    """Rows with another number of columns than the header."""
+    """Rows that are none, such as those with another number of columns than the header."""
+    misfit_reason: str = "wrong_columns"
+    """Reject reason of these."""
 
 
 class SourceFiles(NamedTuple):
@@ -59,19 +66,22 @@ class SourceFiles(NamedTuple):
         return fingerprint([self.form, [_sample(file, samples) for file in self.files]])
 
 
-def find_files(path: str | Path) -> SourceFiles:
-    """Find the files of `balance.source=PATH`: the file itself, or all below a folder; names that begin with `.` or `_`
-    are passed over.
+class SourceFileError(UserError):
+    """What is wrong with one file of a source; the argument that named it is told by who knows it (CaptionSource)."""
 
-    Raises UserError when there is none, when its form is not known, and when a folder mixes forms.
+
+def find_files(path: str | Path, argument: str = "balance.source") -> SourceFiles:
+    """Find the files of `balance.source=PATH`: the file itself, all below a folder (names that begin with `.` or `_`
+    are passed over), or those that braces list, in the order of the list.
+
+    Raises UserError, which names `argument`, when there is none, when a form is not known, and when forms are mixed.
     """
     root = Path(path).expanduser().resolve()
-    told = f"balance.source={path}"
+    told = f"{argument}={path}"
     if root.is_file():
-        form = form_of(root)
-        if form is None:
-            raise UserError(f"{told}: a file of this kind is not read. Valid: {VALID}")
-        return SourceFiles(form, [root], [])
+        return SourceFiles(_form_of_file(root, told), [root], [])
+    if not root.exists() and (names := expand_braces(str(path), told)):
+        return _listed([Path(name).expanduser().resolve() for name in names], told)
     if not root.is_dir():
         raise UserError(f"{told}: there is no such file or folder. Valid: {VALID}")
     below = {file.relative_to(root): file for file in root.rglob("*") if file.is_file()}
@@ -85,22 +95,44 @@ def find_files(path: str | Path) -> SourceFiles:
         raise UserError(f"{told}: no captions in this folder ({found}). Valid: {VALID}")
     if len(forms) > 1:
         examples = " and ".join(f"{len(names)} {form} ({names[0]})" for form, names in sorted(forms.items(), key=str))
-        raise UserError(f"{told}: files of several forms, {examples}; put those to read into a folder of their own")
+        raise UserError(
+            f"{told}: files of several forms, {examples}; put those to read into a folder of their own, or list them "
+            "with braces"
+        )
     ((form, names),) = forms.items()
     assert form is not None
     return SourceFiles(form, [seen[name] for name in names], others)
+
+
+def _listed(files: list[Path], told: str) -> SourceFiles:
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"{told}: {len(missing)} of the {len(files)} files that it lists are not there, the first is {missing[0]}"
+        )
+    forms = {_form_of_file(file, told) for file in files}
+    if len(forms) > 1:
+        raise UserError(f"{told}: files of several forms, {' and '.join(sorted(forms))}; list those of one form")
+    return SourceFiles(forms.pop(), files, [])
+
+
+def _form_of_file(file: Path, told: str) -> str:
+    form = form_of(file)
+    if form is None:
+        raise UserError(f"{told}: a file of this kind is not read. Valid: {VALID}")
+    return form
 
 
 def form_of(file: Path) -> str | None:
     """Return the form that a file's name tells, None for one that is not read."""
     packed = file.suffix.lower() in PACKINGS
     form = FORMS.get((file.with_suffix("") if packed else file).suffix.lower())
-    return None if packed and form == "Parquet" else form
+    return None if packed and form not in PACKED_FORMS else form
 
 
 def refuse(file: Path, reason: str) -> NoReturn:
-    """Raise UserError about one file."""
-    raise UserError(f"balance.source: {file}: {reason}")
+    """Raise SourceFileError about one file."""
+    raise SourceFileError(f"{file}: {reason}")
 
 
 @contextmanager

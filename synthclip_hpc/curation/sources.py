@@ -1,4 +1,4 @@
-"""Captions from elsewhere (`balance.source=PATH`): any caption table or folder of them, as numbered rows.
+"""Captions from elsewhere (`balance.source=PATH`): any caption table, WebDataset or folder of them, as numbered rows.
 
 Every row of every file counts, in the order of the files' names, those that are unusable too: rows in = captions out +
 counted rejects.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -18,15 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sharding.ids import item_id
-from synthclip_hpc.curation.source_files import INTEGERS, TEXTS, Columns, SourceFiles, find_files
+from synthclip_hpc.curation.source_files import INTEGERS, TEXTS, Columns, SourceFileError, SourceFiles, find_files
 from synthclip_hpc.curation.source_lines import LineFile, open_lines
 from synthclip_hpc.curation.source_tables import TableFile, open_table
+from synthclip_hpc.curation.source_tars import TarFile, open_tar
 from synthclip_hpc.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow
 
-REASONS = ("wrong_columns", "rejected_upstream", "invalid_utf8", "bad_number", "empty")
+REASONS = ("wrong_columns", "no_caption", "rejected_upstream", "invalid_utf8", "bad_number", "empty")
 """Why a row gives no caption; the first that holds is the one that counts."""
 
 
@@ -46,12 +48,13 @@ def schema() -> Any:
     )
 
 
-def find_source(path: str | Path) -> CaptionSource:
+def find_source(path: str | Path, argument: str = "balance.source") -> CaptionSource:
     """Look for the files of a source; they are opened when `num_rows` or `read` is asked for.
 
-    Raises UserError when there are none, or files of several forms.
+    Raises UserError, as all of a source's do with the name of the `argument` that gave it, when there are none, or
+    files of several forms.
     """
-    return CaptionSource(str(path), find_files(path))
+    return CaptionSource(str(path), find_files(path, argument), argument)
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,31 @@ class CaptionSource:
 
     path: str
     files: SourceFiles
+    argument: str = "balance.source"
+    """What named the path, for errors."""
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of what tells the content: of milliseconds a file, whatever its size; see SourceFiles.fingerprint."""
-        return self.files.fingerprint()
+        with self._naming():
+            return self.files.fingerprint()
 
     @cached_property
-    def _opened(self) -> list[LineFile | TableFile]:
-        if self.files.form == "Parquet":
-            return [open_table(file) for file in self.files.files]
-        return [open_lines(file, self.files.form) for file in self.files.files]
+    def _opened(self) -> list[LineFile | TableFile | TarFile]:
+        with self._naming():
+            if self.files.form == "Parquet":
+                return [open_table(file) for file in self.files.files]
+            if self.files.form == "WebDataset":
+                return [open_tar(file) for file in self.files.files]
+            return [open_lines(file, self.files.form) for file in self.files.files]
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Put the argument's name before what is said of a file."""
+        try:
+            yield
+        except SourceFileError as error:
+            raise UserError(f"{self.argument}: {error}") from error
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -83,7 +100,7 @@ class CaptionSource:
         Raises UserError for a file that cannot be read or has no captions, and when there is no row at all.
         """
         if not self._starts[-1]:
-            raise UserError(f"balance.source={self.path}: no captions, its {len(self._opened)} files have no rows")
+            raise UserError(f"{self.argument}={self.path}: no captions, its {len(self._opened)} files have no rows")
         return self._starts[-1]
 
     def read(self, start: int, stop: int) -> tuple[pyarrow.Table, Counter[str]]:
@@ -103,7 +120,8 @@ class CaptionSource:
             end = min(stop, self._starts[file + 1])
             if start < end:
                 base = self._starts[file]
-                table, found = _usable(self._opened[file].read(start - base, end - base))
+                with self._naming():
+                    table, found = _usable(self._opened[file].read(start - base, end - base))
                 tables.append(table)
                 rejects.update(found)
                 start = end
@@ -111,13 +129,14 @@ class CaptionSource:
         return pa.concat_tables(tables).combine_chunks(), rejects
 
 
-def refuse_unusable(path: str | Path, num_rows: int, rejects: Counter[str]) -> None:
+def refuse_unusable(source: CaptionSource, rejects: Counter[str]) -> None:
     """Raise UserError when all rows of a source were rejected: it is something else than it seems to be."""
-    if rejects.total() == num_rows:
+    if rejects.total() == source.num_rows:
         told = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in sorted(rejects.items()))
         raise UserError(
-            f"balance.source={path}: none of its {num_rows:,} rows is a caption ({told}); it must be UTF-8, with a "
-            "caption a line, in a column `caption` or, in a TSV without header, in the last column"
+            f"{source.argument}={source.path}: none of its {source.num_rows:,} rows is a caption ({told}); it must be "
+            "UTF-8, with a caption a line, in a column `caption` or, in a TSV without header, in the last column; in "
+            "tars of a WebDataset a .txt, or a text `caption` in a .json"
         )
 
 
@@ -126,7 +145,7 @@ def _usable(rows: Columns) -> tuple[pyarrow.Table, dict[str, int]]:
     import pyarrow.compute as pc
 
     nothing = pa.nulls(len(rows.misfit), pa.large_binary())
-    arrays, bad = {}, {"wrong_columns": rows.misfit}
+    arrays, bad = {}, {rows.misfit_reason: rows.misfit}
     for name, reason, convert in (
         *((name, "invalid_utf8", _to_text) for name in ("caption", *TEXTS)),
         *((name, "bad_number", _to_number) for name in INTEGERS),
@@ -138,7 +157,7 @@ def _usable(rows: Columns) -> tuple[pyarrow.Table, dict[str, int]]:
     bad["empty"] = _mask(pc.fill_null(blank, True))
     bad["rejected_upstream"] = _mask(pc.fill_null(pc.greater(pc.binary_length(arrays["reject_reason"]), 0), False))
     rejects, kept = {}, np.ones(len(rows.misfit), dtype=bool)
-    for reason in REASONS:
+    for reason in (reason for reason in REASONS if reason in bad):
         if count := int((kept & bad[reason]).sum()):
             rejects[reason] = count
         kept &= ~bad[reason]

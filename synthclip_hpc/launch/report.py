@@ -10,6 +10,7 @@ from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_s
 from synthclip_hpc.launch.launching import Started
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages import concepts
+from synthclip_hpc.summaries import summaries
 
 _WIDTHS = (12, 9, 9, 10, 9, 20, 11, 16)
 FILES_PER_SHARD = 2
@@ -32,6 +33,12 @@ def print_started(run: Run, started: Started, later: Sequence[str] = ()) -> None
     print(f"logs:   tail -F {shlex.quote(str(run.logs(latest.stage)))}/{latest.name}_*.log")
     print(f"status: python -m synthclip_hpc.status run={at}")
     print(f"stop:   python -m synthclip_hpc.cancel run={at}      go on: python -m synthclip_hpc.resume run={at}")
+
+
+def print_finished(run: Run, stages: Sequence[str]) -> None:
+    """Print what the finished phases of the stages have to tell."""
+    for line in summaries(run, stages):
+        print(line)
 
 
 def dry_run_text(run: Run, links: Sequence[Link], config: RunConfig, cluster: str) -> str:

@@ -7,12 +7,13 @@ import time
 from synthclip_hpc.monitor.snapshot import Snapshot
 from synthclip_hpc.monitor.watcher import Watcher
 from synthclip_hpc.run import Run
+from synthclip_hpc.summaries import summaries
 
 REFRESH_S = 1.0
 
 
 def follow(run: Run) -> int:
-    """Show the run until it has ended; return 0 when all its stages are done, else 1.
+    """Show the run until it has ended, then what its finished phases have to tell; return 0 when all are done, else 1.
 
     Ctrl-C ends the looking on, not the work.
     """
@@ -37,6 +38,8 @@ def follow(run: Run) -> int:
             f"no longer following; the work goes on. Look again: python -m synthclip_hpc.status run={run.path}"
         )
         return 130
+    for line in summaries(run):
+        print(line)
     return 0 if is_done(snapshot) else 1
 
 

@@ -18,7 +18,6 @@ from synthclip_hpc.errors import UserError
 EXCLUDED = "excluded"
 """Reason of a concept that keeps its place and gets no captions."""
 _RECORDED = 1000
-_MATCHED_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True)
@@ -130,15 +129,11 @@ def _subset_of(concepts: Sequence[str], subset: str, seed: int) -> tuple[str, ..
     wanted = parse_subset("concepts.subset", subset)
     if isinstance(wanted, RandomSubset):
         return subset_random(concepts, wanted.size, seed)
-    from synthclip_hpc.curation.matching import Matcher
+    from synthclip_hpc.curation.named_concepts import named_concepts
     from synthclip_hpc.curation.sources import find_source
 
-    matcher, source = Matcher(concepts, "exact"), find_source(wanted.path)
-    matched: set[int] = set()
-    for start in range(0, source.num_rows, _MATCHED_AT_ONCE):
-        captions, _ = source.read(start, min(source.num_rows, start + _MATCHED_AT_ONCE))
-        matched.update(matcher.match(captions.column("caption").to_pylist())[1].tolist())
-    return subset_by_captions(concepts, matched)
+    source = find_source(wanted.path, "concepts.subset=captions")
+    return subset_by_captions(concepts, named_concepts(concepts, source))
 
 
 def draw(concepts: Sequence[str], count: int, seed: int) -> list[str]:

@@ -20,7 +20,7 @@ class CaptionSubset:
     """`captions=FILE`."""
 
     path: str
-    """A caption table or a folder of them, as `balance.source` takes."""
+    """A caption table, a WebDataset or a folder of them, as `balance.source` takes."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ count   one task              how many captions name each concept
 score   map over text ranges  the threshold at which each caption enters; written in shuffled order
 select  one task              the threshold that gives the size wanted
 cut     map over the set      positions and even shards, read as slices of what `score` wrote
+coverage  one task            the accounting of all captions, and which concepts they cover before and after
 
 Two phases exchange everything with everything through files sorted by a 64-bit key (sharding.exchange): a task writes
 one file and reads its own key range of every other's. No result depends on how many files or tasks there are.
@@ -13,6 +14,6 @@ one file and reads its own key range of every other's. No result depends on how 
 
 from __future__ import annotations
 
-from synthclip_hpc.stages.balance import count, cut, match, score, select, unique
+from synthclip_hpc.stages.balance import count, coverage, cut, match, score, select, unique
 
-PHASES = (match.PHASE, unique.PHASE, count.PHASE, score.PHASE, select.PHASE, cut.PHASE)
+PHASES = (match.PHASE, unique.PHASE, count.PHASE, score.PHASE, select.PHASE, cut.PHASE, coverage.PHASE)

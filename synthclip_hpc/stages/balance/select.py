@@ -22,6 +22,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance.count import read_counts
 from synthclip_hpc.stages.balance.score import TAU
 from synthclip_hpc.stages.balance.shared import KEY, match_lists, num_captions, open_files
+from synthclip_hpc.stages.balance.unmatched import refuse_only_unmatched
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
@@ -124,11 +125,13 @@ def choose(balance: BalanceConfig, files: Sequence[SortedFile]) -> Cut:
             yield chunk.column(TAU).to_numpy(), chunk.column("caption_id").to_numpy()
 
     try:
-        return find_cut(chunks, balance.target)
+        cut = find_cut(chunks, balance.target)
     except TooFewCaptions:
         if balance.allow_short:
             return EVERYTHING
         raise
+    refuse_only_unmatched(balance, cut, chunks)
+    return cut
 
 
 def _chunks(files: Sequence[SortedFile]) -> Iterator[Any]:

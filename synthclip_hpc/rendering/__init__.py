@@ -1,0 +1,1 @@
+"""Text to image: renderers, and what is made of what they draw."""
