@@ -87,6 +87,11 @@ class PhaseDirectory:
         """The shards that have an output, by name alone."""
         return self._numbers("data", suffix)
 
+    def is_untouched(self) -> bool:
+        """Whether nothing was made here: no output, marker, work in progress, bad file or seal; journals may be."""
+        made = (path for kind in ("data", "markers", "partial", "bad") for path in (self.path / kind).rglob("*"))
+        return not self.seal_path.exists() and all(path.is_dir() for path in made)
+
     def attempts(self) -> list[str]:
         """The attempts that have a journal, in the order of their names."""
         names = files.list_directory(self.journals_path)

@@ -31,6 +31,15 @@ class PlanDrift(ValueError):
         )
 
 
+class PlanReplaced(ValueError):
+    """The phase has another plan by now than the one that this work is of: nothing of it may be published."""
+
+    def __init__(self, plan: Plan, found: Plan | None, where: str) -> None:
+        now = f"plan {found.hash}. What differs:\n" if found else "no plan; it is to be laid out anew"
+        told = explain(differences(found.to_json(), plan.to_json())) if found else ""
+        super().__init__(f"{where}: another command has replaced plan {plan.hash}; found now is {now}{told}")
+
+
 @dataclass(frozen=True)
 class ShardRange:
     """The items [start, stop) of shard `index`."""
@@ -115,11 +124,43 @@ def bind_plan(directory: PhaseDirectory, plan: Plan) -> None:
 
     Raises PlanDrift, with both hashes and every difference, if the phase was started with another plan.
     """
-    if files.create_file(directory.plan_path, files.canonical_json({**plan.to_json(), "hash": plan.hash})):
+    if files.create_file(directory.plan_path, _encode(plan)):
         return
     planned = load_plan(directory)
     if planned is not None and planned.hash != plan.hash:
         raise PlanDrift(planned, plan, f"{plan.stage}/{plan.phase}")
+
+
+def replace_plan(directory: PhaseDirectory, planned: Plan, plan: Plan | None) -> None:
+    """Put `plan` in the place of `planned`, from which nothing was made; None takes the plan away.
+
+    The inputs it was bound to go first, as another plan may build on other phases. For one caller at a time, and while
+    no attempt is at work: whoever holds the phase. A late attempt of the old plan is refused by `check_bound`.
+
+    Raises PlanDrift if something was made from it, or if the phase has neither of the two plans.
+    """
+    current = load_plan(directory)
+    if (current.hash if current else None) == (plan.hash if plan else None):
+        return
+    if current is None or current.hash != planned.hash or not directory.is_untouched():
+        raise PlanDrift(current or planned, plan or planned, f"{planned.stage}/{planned.phase}")
+    files.remove(directory.inputs_path)
+    if plan is None:
+        files.remove(directory.plan_path)
+        files.sync_directory(directory.path)
+    else:
+        files.replace_file(directory.plan_path, _encode(plan))
+
+
+def check_bound(directory: PhaseDirectory, plan: Plan) -> None:
+    """Raises PlanReplaced unless the phase is bound to this plan."""
+    found = load_plan(directory)
+    if found is None or found.hash != plan.hash:
+        raise PlanReplaced(plan, found, f"{plan.stage}/{plan.phase}")
+
+
+def _encode(plan: Plan) -> bytes:
+    return files.canonical_json({**plan.to_json(), "hash": plan.hash})
 
 
 def load_plan(directory: PhaseDirectory) -> Plan | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sharding.table import TableError
 
@@ -47,16 +47,25 @@ def sort_rows(table: pyarrow.Table, key: str, ties: Sequence[str]) -> pyarrow.Re
 
     Raises TableError when a column holds more than its type can count.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     indices = pc.sort_indices(table, sort_keys=order_of(table.schema, key, ties))
+    # One column after the other: only one is there in three copies.
+    return _batch(table, lambda whole: whole.take(indices))
+
+
+def whole_rows(table: pyarrow.Table) -> pyarrow.RecordBatch:
+    """Return the rows as they come, as one batch. Raises TableError as `sort_rows` does."""
+    return _batch(table, lambda whole: whole)
+
+
+def _batch(table: pyarrow.Table, change: Callable[[Any], Any]) -> pyarrow.RecordBatch:
+    import pyarrow as pa
+
     columns = []
     for name, column in zip(table.schema.names, table.columns, strict=True):
         try:
-            # One column after the other: only one is there in three copies.
-            whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-            columns.append(whole.take(indices))
+            columns.append(change(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()))
         except pa.ArrowInvalid as error:
             raise TableError(
                 f"column {name!r} of type {column.type} holds more than 2 GiB: give it the type large_string, "

@@ -105,10 +105,14 @@ def _anchored(options: C) -> C:
     changes: dict[str, Any] = {}
     for key, built_in in _PATH_KEYS.items():
         name = get(options, key)
-        if name is not None and name not in built_in and (path := path_of(key, name)).exists():
+        if name is None or name in built_in:
+            continue
+        path = path_of(key, name)
+        if path.exists() or (key == "balance.source" and "{" in name):
             changes[key] = str(path.absolute())
     kind, _, file = (options.concepts.subset or "").partition("=")
-    if kind == "captions" and (path := path_of("concepts.subset", file)).exists():
+    # Captions may be a list of files with braces, which is no file itself.
+    if kind == "captions" and ((path := path_of("concepts.subset", file)).exists() or "{" in file):
         changes["concepts.subset"] = f"captions={path.absolute()}"
     profile = options.slurm.profile
     if profile is not None and ("/" in profile or profile.endswith(".toml")):

@@ -33,7 +33,7 @@ class CoverageOptions(ConfigOptions):
     """Options of `coverage`."""
 
     source: Optional[str] = None
-    """Captions to look at (Parquet, TSV, text, tars of a WebDataset, a folder of them; .gz, .zst) in place of a run's."""
+    """Captions to look at (Parquet, TSV, text, WebDataset, a folder of them; .gz, .zst) in place of a run's."""
     preset: Optional[str] = None
     """Named configuration to start from."""
     out: Optional[str] = None
@@ -52,13 +52,14 @@ def coverage(argv: list[str]) -> int:
 
 def _tell_run(run: Run, out: Path | None) -> None:
     from synthclip_hpc.curation.coverage import coverage_table
-    from synthclip_hpc.stages.balance.coverage import PICTURE, SUFFIX, report_of
+    from synthclip_hpc.stages.balance.coverage import PICTURE, report_of
+    from synthclip_hpc.stages.balance.report import SUFFIX
 
     report = report_of(run)
     if report is None:
         raise UserError(
-            f"run={run.path}: not balanced yet; run: python -m synthclip_hpc.submit stage=balance run={run.path} "
-            f"(or, where it has begun, python -m synthclip_hpc.resume run={run.path}), or name captions with source=PATH"
+            f"run={run.path}: not balanced yet; run: python -m synthclip_hpc.submit stage=balance run={run.path}, "
+            f"or, where that has begun, python -m synthclip_hpc.resume run={run.path}; or name captions: source=PATH"
         )
     print("\n".join(report.lines()))
     print()

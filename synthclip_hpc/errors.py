@@ -11,6 +11,10 @@ _REFUSALS = {"SubmissionRefused", "CancelRefused"}
 """What a cluster may answer; known by name, because importing `slurm` here would slow every command down."""
 
 
+GO_ON = "Go on with:"
+"""What stands before the command that mends a failure; an error that has it needs no other advice behind it."""
+
+
 class UserError(ValueError):
     """A mistake the user can mend; the message names the argument, the value, what is valid and the next step."""
 

@@ -1,8 +1,9 @@
-"""From a name that a user gave to a path: the one place that tells which names no file can have."""
+"""Paths that a user names, and which names no file can have; and the user's cache folder."""
 
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 from synthclip_hpc.errors import UserError
@@ -31,3 +32,15 @@ def path_of(key: str, name: str) -> Path:
                 f"{told}: too long for the name of a file; to give a text, put it into a file and name that"
             ) from error
     return path
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: `$SYNTHCLIP_CACHE`, or a folder in `$XDG_CACHE_HOME` or `~/.cache`.
+
+    Unpacked models, and what `remembered` keeps.
+    """
+    own = os.environ.get("SYNTHCLIP_CACHE")
+    if own:
+        return Path(own).expanduser().absolute()
+    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(shared).expanduser().absolute() / "synthclip-hpc"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding.files import canonical_json, fingerprint, make_directory, replace_file
+from synthclip_hpc.paths import cache_folder
 
 
 def remembered(kind: str, key: Any, find: Callable[[], Any]) -> Any:
@@ -35,13 +36,11 @@ def remembered(kind: str, key: Any, find: Callable[[], Any]) -> Any:
 
 
 def stamps(files: Iterable[Path]) -> list[list[Any]]:
-    """Return what tells that files are those of before: [path, size in bytes, time of the last change in ns] of each."""
+    """Return what tells that files are those of before: [path, size in bytes, last change in ns] of each."""
     found = ((file, file.stat()) for file in files)
     return [[str(file), stat.st_size, stat.st_mtime_ns] for file, stat in found]
 
 
 def remembering_folder() -> Path:
     """Return the folder: in `$SYNTHCLIP_CACHE`, else in the user's cache folder."""
-    from synthclip_hpc.captioning.models.smollm2 import cache_folder
-
     return cache_folder() / "remembered"

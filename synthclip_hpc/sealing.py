@@ -14,7 +14,7 @@ from sharding.inputs import load_inputs
 from sharding.journal import Journal, read_events
 from sharding.plan import Plan, load_plan
 from sharding.seal import PhaseIncomplete, Seal, collect_seal, store_seal
-from synthclip_hpc.errors import UserError
+from synthclip_hpc.errors import GO_ON, UserError
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission, load_submission
@@ -74,7 +74,8 @@ def seal_submission(run: Run, submission: Submission, attempt: str, **facts: Any
         journal.event(
             "end", reason="incomplete", missing=missing[:1000], num_missing=len(missing), message=str(error)[:2000]
         )
-        print(f"{error}\nGo on with: python -m synthclip_hpc.resume run={run.path}", file=sys.stderr)
+        resume = "" if GO_ON in str(error) else f"\n{GO_ON} python -m synthclip_hpc.resume run={run.path}"
+        print(f"{error}{resume}", file=sys.stderr)
         return False
     journal.event("end", reason="completed", seal=seal.hash, seconds=round(time.monotonic() - started, 3))
     items = f"{seal.counts.done} items done, {seal.counts.rejected} rejected"

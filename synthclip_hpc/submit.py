@@ -17,35 +17,17 @@ PROG = "python -m synthclip_hpc.submit"
 def submit(argv: list[str]) -> int:
     """Parse, plan, start; return the exit code."""
     run, options = parse_config_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
-    from synthclip_hpc import provenance
-    from synthclip_hpc.launch.chain import bind, left_for_later, plan_links, started_stages, with_upstream
-    from synthclip_hpc.launch.launching import check_places, resolve_cluster, start
-    from synthclip_hpc.launch.report import dry_run_text, print_finished, print_started
-    from synthclip_hpc.pipeline import STAGES, parse_stages
+    from synthclip_hpc.launch.carrying_out import carry_out
+    from synthclip_hpc.launch.chain import with_upstream
+    from synthclip_hpc.launch.launching import resolve_cluster
+    from synthclip_hpc.pipeline import BUILT, STAGES, parse_stages
 
     cluster = resolve_cluster(options.cluster)
     config = config_of(options)
     stages = with_upstream(run, config, parse_stages(options.stage), options.upstream)
-    affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
-    links = [link for link in plan_links(run, config, affected) if link.phase.stage in stages]
-    check_places(run, links, config, cluster)
-    if options.dry_run:
-        print(dry_run_text(run, links, config, cluster), end="")
-        return 0
-    run.create(config, provenance.of_submission(sys.argv))
-    # The plans decide first: of two commands with different configurations one is refused here, and must not have
-    # replaced the other's configuration by then.
-    bind(run, links)
-    if run.load_config() != config:
-        run.update_config(config)
-    started = start(run, links, config, cluster, assume_ended=options.assume_ended)
-    print_started(run, started, left_for_later(links, stages))
-    if options.wait:
-        from synthclip_hpc.monitor.follow import follow
-
-        return follow(run)
-    print_finished(run, stages)
-    return 0
+    if options.stage == "all" and (left_out := [stage for stage in STAGES if stage not in BUILT]):
+        print(f"stage=all: this version builds {', '.join(BUILT)}; left out: {', '.join(left_out)}")
+    return carry_out(run, config, stages, cluster, options)
 
 
 def main() -> int:

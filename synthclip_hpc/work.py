@@ -17,7 +17,7 @@ from sharding.files import is_gone
 from sharding.inputs import bind_inputs
 from sharding.journal import Journal
 from sharding.marker import MarkerError, Promise, done_marker, is_done
-from sharding.plan import Plan
+from sharding.plan import Plan, check_bound
 from sharding.publication import Inspect, adopt_output
 from sharding.seal import load_seal
 from slurm.signals import Stopped
@@ -151,6 +151,7 @@ def _finished(bench: Bench, shard: int) -> bool:
         return True
     except MarkerError:
         task = bench.task(shard)
+    check_bound(bench.directory, bench.plan)  # what another plan has made is not ours to move aside
     marker = adopt_output(
         bench.directory,
         bench.plan,

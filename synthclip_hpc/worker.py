@@ -84,7 +84,7 @@ def _element(
         )
     config = submission.config
     _check_config(run, submission, config, plan)
-    shards = deal(submission.shards(), submission.num_elements, element)
+    shards = deal(submission.shards(), submission.num_elements, element, contiguous=phase.contiguous)
     bench = Bench(
         run=run,
         phase=phase,

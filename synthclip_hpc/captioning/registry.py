@@ -10,12 +10,13 @@ from typing import Any
 from synthclip_hpc.captioning.answers.answering import Rules
 from synthclip_hpc.captioning.answers.cleaning import RULES_VERSION
 from synthclip_hpc.captioning.engines.engine import Engine
-from synthclip_hpc.captioning.engines.runtime import DEVICES, DTYPES, dtype_name
+from synthclip_hpc.captioning.engines.runtime import dtype_name
 from synthclip_hpc.captioning.engines.template import TemplateEngine, template_prompts
 from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.captioning.prompts import Prompts, find_prompts, names_concept
 from synthclip_hpc.config import CaptionsConfig, TemplateConfig, TransformersConfig, VllmConfig, flatten, get
 from synthclip_hpc.errors import UserError, nearest
+from synthclip_hpc.models.runtime import DEVICES, DTYPES
 
 ENGINES = ("template", "transformers", "vllm")
 _LEFT_OPEN = ("dtype", "max_tokens")

@@ -29,7 +29,8 @@ class BalanceConfig:
     mode: str = identity("balanced")
     """`balanced` over concepts, `random` (the paper's ablation), or `none` (all captions that name a concept)."""
     source: Optional[str] = identity(None)
-    """Captions from elsewhere in place of the run's own: a table or folder (Parquet, TSV, text; .gz, .zst)."""
+    """Captions from elsewhere in place of the run's own: Parquet, TSV, text (.gz, .zst), a WebDataset's tars, a
+    folder of them, or a list with braces."""
     case: str = identity("exact")
     """How concepts are found in captions: `exact` (MetaCLIP's rule), `first-word` (a capital at its start is no
     matter), or `fold` (upper and lower case are the same)."""
@@ -38,7 +39,8 @@ class BalanceConfig:
     match_items: int = identity(500_000)
     """Captions in one task of the work in between."""
     keep_unmatched: bool = identity(False)
-    """Keep captions that name no concept, all of them."""
+    """Keep captions that name no concept too: all of them, before any other; with `target` they must leave room for
+    others, with mode `random` they are drawn like all."""
     allow_short: bool = identity(False)
     """Go on when there are fewer usable captions than `target`."""
     items_per_s: float = execution(0.0)

@@ -15,8 +15,9 @@ MOST_NAMES = 1_000_000
 def expand_braces(text: str, told: str) -> list[str]:
     """Return the names that a text lists, in the order in which a shell would; none for a text without braces.
 
-    `{a,b}` is a list of texts; `{first..last}` of whole numbers, filled up with zeros when one of the two is. Braces inside braces are not read. Raises UserError, which begins with `told`, for a range that goes
-    backwards, for braces that hold neither, and for more than a million names.
+    `{a,b}` is a list of texts; `{first..last}` of whole numbers, filled up with zeros when one of the two is. Braces
+    inside braces are not read. Raises UserError, which begins with `told`, for a range that goes backwards, for braces
+    that hold neither, and for more than a million names.
     """
     parts = _BRACES.split(text)
     choices = [_choices(part, told) if place % 2 else [part] for place, part in enumerate(parts)]
@@ -38,7 +39,9 @@ def _choices(inside: str, told: str) -> list[str]:
         raise UserError(f"{told}: {{{inside}}} is no list; wanted numbers such as {{000..331}}, or {{first,second}}")
     first, last = found.groups()
     if int(first) > int(last) or int(last) - int(first) >= MOST_NAMES:
-        raise UserError(f"{told}: {{{inside}}} is no range; wanted the smaller number first, and at most {MOST_NAMES:,}")
+        raise UserError(
+            f"{told}: {{{inside}}} is no range; wanted the smaller number first, and at most {MOST_NAMES:,}"
+        )
     is_filled = any(len(end) > 1 and end[0] == "0" for end in (first, last))
     width = max(len(first), len(last)) if is_filled else 0
     return [str(number).zfill(width) for number in range(int(first), int(last) + 1)]

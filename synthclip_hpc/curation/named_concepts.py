@@ -1,4 +1,4 @@
-"""Which concepts of a bank the captions of a source name: what `concepts.subset=captions=FILE` asks, at every command."""
+"""Which concepts of a bank some captions name: what `concepts.subset=captions=FILE` asks, at every command."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class TooFewCaptions(UserError):
         super().__init__(
             f"balance.target={target}: only {usable:,} captions are usable, that is distinct and with a match; "
             + (f"use balance.target={usable} at most, " if usable else "check the captions and the concept bank, ")
-            + "write more captions, or take what there is with balance.allow_short=true"
+            + "or take what there is with balance.allow_short=true"
         )
         self.target = target
         self.usable = usable

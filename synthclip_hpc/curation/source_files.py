@@ -24,15 +24,14 @@ FORMS = {".parquet": "Parquet", ".tsv": "TSV", ".txt": "text", ".tar": "WebDatas
 PACKINGS = (".gz", ".zst")
 PACKED_FORMS = ("TSV", "text")
 VALID = (
-    "a .parquet, .tsv, .txt (these two also .gz, .zst) or .tar (WebDataset), a folder of files of one of these forms, or "
-    "a list of them with braces, such as 'folder/{00000..00331}.tar'"
+    "a .parquet, .tsv, .txt (these two also .gz, .zst) or .tar (WebDataset), a folder of files of one of these forms, "
+    "or a list of them with braces, such as 'folder/{00000..00331}.tar'"
 )
 TEXTS = ("concept", "source", "reject_reason")
 INTEGERS = ("caption_id", "concept_id", "n")
 _MIN_SAMPLES = 4
 _SAMPLES = 256
 _NAMED = 5
-_SKIP_BYTES = 8 << 20
 
 
 class Columns(NamedTuple):
@@ -144,20 +143,9 @@ def telling_damage(file: Path) -> Iterator[None]:
         refuse(file, f"cannot be read ({error.args[-1] if error.args else error}); fetch or make it again")
 
 
-@contextmanager
-def open_unpacked(file: Path, offset: int = 0) -> Iterator[BinaryIO]:
-    """Open a file's bytes, unpacked, from `offset` on: sought where it is not packed, else read and dropped."""
+def open_unpacked(file: Path) -> BinaryIO:
+    """Open a file's bytes, unpacked."""
     suffix = file.suffix.lower()
-    with _open(file, suffix) as stream:
-        if suffix not in PACKINGS:
-            stream.seek(offset)
-        while suffix in PACKINGS and offset > 0:
-            dropped = len(stream.read(min(offset, _SKIP_BYTES)))
-            offset = offset - dropped if dropped else 0
-        yield stream
-
-
-def _open(file: Path, suffix: str) -> BinaryIO:
     if suffix == ".zst":
         import pyarrow
 

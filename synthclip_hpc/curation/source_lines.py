@@ -3,24 +3,29 @@
 A line ends with a line feed, and with nothing else (`\\r\\n` counts as one); tabs separate columns, and quotes are
 characters like any other. A TSV has a header when one column of its first line is `caption`. Without one the last
 column is the caption, and of a line with exactly four the first is its source (source, image, index, caption).
+
+Where the rows are is counted once for each file, which reads all of it, and remembered: whoever reads a range later,
+in another process or on another node, seeks it in a plain file and unpacks a packed one once, forwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synthclip_hpc.curation.source_files import Columns, open_unpacked, refuse, telling_damage
+from synthclip_hpc.curation.source_forward import ForwardReader
+from synthclip_hpc.remembered import remembered, stamps
 
 if TYPE_CHECKING:
     import pyarrow
 
 MARK_ROWS = 16_384
 """A range of rows is read from a mark on: this is the most that is read in vain."""
+_INDEX_VERSION = 1
 _BLOCK_BYTES = 8 << 20
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -38,14 +43,19 @@ class LineFile:
     num_rows: int
     marks: tuple[int, ...]
     """Offset of every MARK_ROWS-th row in the unpacked bytes, and the end of the last row."""
+    reader: ForwardReader = field(compare=False, repr=False)
 
     def read(self, start: int, stop: int) -> Columns:
         """Read the rows [start, stop). Raises UserError when the file has changed since it was opened."""
         first = start // MARK_ROWS
         last = -(-stop // MARK_ROWS)
         size_bytes = self.marks[last] - self.marks[first]
-        with telling_damage(self.path), open_unpacked(self.path, self.marks[first]) as stream:
-            data = b"".join(_blocks(stream, size_bytes))
+        # The next range may begin within the last step between two marks of this one.
+        keep_bytes = 0 if stop == self.num_rows else self.marks[last] - self.marks[last - 1]
+        with telling_damage(self.path):
+            data = self.reader.read(self.marks[first], size_bytes, keep_bytes)
+        if stop == self.num_rows:
+            self.reader.close()
         num_rows = min(last * MARK_ROWS, self.num_rows) - first * MARK_ROWS
         if len(data) != size_bytes or data.count(b"\n") + (data[-1:] != b"\n") != num_rows:
             refuse(self.path, "has changed while it was being read; submit again")
@@ -72,7 +82,20 @@ class LineFile:
 
 
 def open_lines(path: Path, form: str) -> LineFile:
-    """Count the rows of a file, in one pass that never has it in memory. Raises UserError when it cannot be read."""
+    """Count the rows of a file, in one pass that never has it in memory, or remember their number.
+
+    Raises UserError when it cannot be read.
+    """
+    with telling_damage(path):
+        key = [_INDEX_VERSION, MARK_ROWS, form, stamps([path])]
+        header, num_rows, marks = remembered("line-index", key, lambda: _index(path, form))
+    return LineFile(
+        path, form == "TSV", None if header is None else tuple(header), num_rows, tuple(marks), ForwardReader(path)
+    )
+
+
+def _index(path: Path, form: str) -> list[Any]:
+    """Return [names of the header's columns or None, number of rows, marks]."""
     with telling_damage(path), open_unpacked(path) as stream:
         block = stream.read(_BLOCK_BYTES)
         if block.startswith(_UTF16_MARKS):
@@ -88,25 +111,17 @@ def open_lines(path: Path, form: str) -> LineFile:
             num_rows, position, last = num_rows + len(ends), position + len(block), block[-1:]
             block = stream.read(_BLOCK_BYTES)
     num_rows += last != b"\n"
-    return LineFile(
-        path, form == "TSV", header, num_rows, tuple(marks if marks[-1] == position else [*marks, position])
-    )
+    return [header, num_rows, marks if marks[-1] == position else [*marks, position]]
 
 
-def _header(path: Path, block: bytes) -> tuple[str, ...] | None:
+def _header(path: Path, block: bytes) -> list[str] | None:
     names = block.split(b"\n", 1)[0].removesuffix(b"\r").split(b"\t")
     if b"caption" not in names:
         return None
-    header = tuple(name.decode("utf-8", "replace") for name in names)
+    header = [name.decode("utf-8", "replace") for name in names]
     if len(set(header)) != len(header):
         refuse(path, f"its header names a column twice: {', '.join(header)}; rename one of them")
     return header
-
-
-def _blocks(stream: BinaryIO, size_bytes: int) -> Iterator[bytes]:
-    while size_bytes > 0 and (block := stream.read(min(size_bytes, _BLOCK_BYTES))):
-        size_bytes -= len(block)
-        yield block
 
 
 def _lines(data: bytes) -> pyarrow.Array:

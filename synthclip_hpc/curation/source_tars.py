@@ -100,7 +100,7 @@ def _samples(path: Path, offset: int, skip: int | None) -> Iterator[_Sample]:
         stream.seek(offset)
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # tarfile keeps them all: 30,000 a tar
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all: 30,000 a tar
                 key, extension = _split(member)
                 if not extension:
                     continue

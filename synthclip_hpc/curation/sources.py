@@ -95,7 +95,7 @@ class CaptionSource:
 
     @cached_property
     def num_rows(self) -> int:
-        """Rows of all files: footers are read of Parquet, everything of the other forms (about 1 GB/s, packed less).
+        """Rows of all files: footers are read of Parquet, everything of lines (about 1 GB/s, packed less), but once.
 
         Raises UserError for a file that cannot be read or has no captions, and when there is no row at all.
         """
@@ -107,7 +107,7 @@ class CaptionSource:
         """Return the captions among the rows [start, stop), with the columns of `schema`, and the rejects by reason.
 
         A row without caption_id gets item_id("caption", text). Texts stay as they are, outer white space included.
-        Rows in packed lines cost what it takes to unpack all before them.
+        Packed lines are unpacked forwards: ranges in order cost one pass, one that lies behind the last begins anew.
         Raises ValueError for rows that are not there, UserError when a file is damaged or has changed.
         """
         import pyarrow as pa

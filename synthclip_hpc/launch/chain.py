@@ -34,7 +34,12 @@ class Link:
 
 
 def lay_out(config: RunConfig, stages: Sequence[str], run: Run | None = None) -> list[Link]:
-    """Lay out every phase of the stages, up to one whose size is not known yet. Reads the sources, writes nothing."""
+    """Lay out every phase of the stages, up to one whose size is not known yet. Reads the sources, writes nothing.
+
+    A phase that has started under the same configuration keeps the plan it is bound to when its sources (a bank that
+    was moved since, captions from elsewhere) cannot be read any more. Raises UserError for bad values, and for sources
+    that cannot be read.
+    """
     sources = Sources(config, run)
     links = []
     for phase in (phase for stage in stages for phase in phases_of(stage)):
@@ -42,7 +47,18 @@ def lay_out(config: RunConfig, stages: Sequence[str], run: Run | None = None) ->
             links.append(Link(phase, phase.layout(config, sources)))
         except LayoutLater:
             break
+        except UserError:
+            if run is None or not run.exists() or not _has_same_identity(run.load_config(), config):
+                raise
+            planned = load_plan(run.phase(phase.stage, phase.name))
+            if planned is None:
+                raise
+            links.append(Link(phase, planned))
     return links
+
+
+def _has_same_identity(frozen: RunConfig, config: RunConfig) -> bool:
+    return all(get(frozen, key) == get(config, key) for key in keys_with_role("identity"))
 
 
 def left_for_later(links: Sequence[Link], stages: Sequence[str]) -> list[str]:
@@ -70,30 +86,20 @@ def bound_links(run: Run, stages: Sequence[str]) -> list[Link]:
 
 
 def refuse_drift(run: Run, links: Sequence[Link]) -> None:
-    """Raise PlanDrift, with the differences, when a phase was started with another plan."""
+    """Raise PlanDrift, with the differences, when a phase has made something under another plan."""
     for link in links:
         planned = load_plan(link.directory(run))
-        if planned is not None and planned.hash != link.plan.hash:
+        if planned is not None and planned.hash != link.plan.hash and not link.directory(run).is_untouched():
             raise PlanDrift(planned, link.plan, f"run={run.path}: {link.phase.key}")
 
 
 def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]:
-    """Lay out the stages and make sure that none has started with another plan.
+    """Lay out the stages and make sure that none has made something under another plan.
 
-    What has started under the same configuration goes on under the plan it is bound to when its sources (a bank that
-    was moved since) cannot be read any more. Raises UserError, also for bad values and unreadable sources, or PlanDrift
-    when the same keys mean something else than they did.
+    Raises what `lay_out` raises, UserError when keys were changed that decide what was made, or PlanDrift when the same
+    keys mean something else than they did.
     """
-    try:
-        links = lay_out(config, stages, run)
-    except UserError:
-        frozen = run.load_config() if run.exists() else None
-        keys = keys_with_role("identity")
-        if frozen is None or any(get(frozen, key) != get(config, key) for key in keys):
-            raise
-        if not all(is_started(run, stage) for stage in stages):
-            raise
-        return bound_links(run, stages)
+    links = lay_out(config, stages, run)
     try:
         refuse_drift(run, links)
     except PlanDrift as drift:

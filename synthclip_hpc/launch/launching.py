@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sharding.plan import check_bound
 from sharding.seal import load_seal
 from synthclip_hpc import provenance
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards
-from synthclip_hpc.launch.liveness import is_being_submitted, living, open_submissions
+from synthclip_hpc.launch.liveness import earlier_living, is_being_submitted, living, open_submissions
 from synthclip_hpc.place import Place, local_place
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import check_tasks
@@ -166,7 +167,7 @@ class _Starter:
     def _join(self, link: Link, submission: Submission) -> bool:
         """Take note of a submission that is alive; one whose command died before its seal job gets that job now."""
         key = link.phase.key
-        if submission.cluster == "slurm" and not submission.record.get("seal_jobs"):
+        if submission.cluster != "local" and not submission.record.get("seal_jobs"):
             if is_being_submitted(submission) or not submission.record.get("array_jobs"):
                 self.started.lines.append(
                     f"{key}: {submission.name} is being submitted by another command, or was left half-way; "
@@ -220,7 +221,10 @@ class _Starter:
         if claimed is None:
             return None
         try:
-            first = self._is_first(claimed)
+            first = not earlier_living(self.run, claimed, assume_ended=self.assume_ended)
+            if first:
+                # From here on nobody replaces the plan: the claim is seen. Until here another command may have.
+                check_bound(link.directory(self.run), link.plan)
         except BaseException:
             withdraw(claimed)
             raise
@@ -231,12 +235,6 @@ class _Starter:
             self.local.append(claimed)
             return claimed
         return arrays.submit_claimed(self.run, link, claimed, self.target)
-
-    def _is_first(self, mine: Submission) -> bool:
-        """Tell, after a claim, whether no earlier submission of the phase is alive: of two at once the lower stays."""
-        same = [one for one in all_submissions(self.run) if (one.stage, one.phase) == (mine.stage, mine.phase)]
-        earlier = [one for one in same if one.number < mine.number]
-        return not living(earlier, assume_ended=self.assume_ended)
 
 
 def last_job(submission: Submission) -> str:

@@ -9,11 +9,14 @@ from slurm.queue import QueueSnapshot, read_queue
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.environment import by_cluster, environment_of
 from synthclip_hpc.processes import is_alive, is_elsewhere
-from synthclip_hpc.submissions import Submission
+from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission, all_submissions
 
 _CLAIM_LASTS_S = 600
 """A claim made on another host, without a job in the queue, counts as abandoned after this time."""
 _OVER = {"ended", "cancelled"}
+NO_CLUSTER = "none"
+"""`cluster` of a claim without work: a command holds a phase by it for as long as it replaces the phase's plan."""
 _NOTHING = QueueSnapshot((), 0.0, None)
 
 
@@ -33,7 +36,7 @@ def living(submissions: Sequence[Submission], *, assume_ended: bool = False) -> 
     Raises UserError when squeue cannot tell, unless `assume_ended`: a wrong guess costs time, never a result.
     """
     candidates = open_submissions(submissions)
-    alive = [one for one in candidates if one.cluster == "local" and is_living(one, _NOTHING, assume_ended)]
+    alive = [one for one in candidates if one.cluster != "slurm" and is_living(one, _NOTHING, assume_ended)]
     for group in by_cluster(candidates):
         queue = _NOTHING
         if not assume_ended:
@@ -46,6 +49,12 @@ def living(submissions: Sequence[Submission], *, assume_ended: bool = False) -> 
             )
         alive += [one for one in group if is_living(one, queue, assume_ended)]
     return sorted(alive, key=lambda one: one.number)
+
+
+def earlier_living(run: Run, mine: Submission, *, assume_ended: bool = False) -> list[Submission]:
+    """Return, after a claim, the earlier submissions of its phase that are alive: of two at once the lower stays."""
+    same = [one for one in all_submissions(run) if (one.stage, one.phase) == (mine.stage, mine.phase)]
+    return living([one for one in same if one.number < mine.number], assume_ended=assume_ended)
 
 
 def is_living(one: Submission, queue: QueueSnapshot, assume_ended: bool = False) -> bool:

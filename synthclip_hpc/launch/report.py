@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards
 from synthclip_hpc.launch.launching import Started
+from synthclip_hpc.launch.replacing import Replacement
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages import concepts
 from synthclip_hpc.summaries import summaries
@@ -19,11 +20,9 @@ FILES_PER_ELEMENT = 6
 FILES_PER_SUBMISSION = 3 + FILES_PER_ELEMENT
 
 
-def print_started(run: Run, started: Started, later: Sequence[str] = ()) -> None:
-    """Print what became of each phase, where the logs are, and how to look on. `later`: phases of unknown size."""
+def print_started(run: Run, started: Started) -> None:
+    """Print what became of each phase, where the logs are, and how to look on."""
     print("\n".join(started.lines))
-    for key in later:
-        print(f"{key}: not yet, its size is known when what comes before it is done; then: resume run={run.path}")
     if (bank := concepts.told(run)) is not None:
         print(f"bank:   {bank}")
     if not started.submissions:
@@ -33,6 +32,20 @@ def print_started(run: Run, started: Started, later: Sequence[str] = ()) -> None
     print(f"logs:   tail -F {shlex.quote(str(run.logs(latest.stage)))}/{latest.name}_*.log")
     print(f"status: python -m synthclip_hpc.status run={at}")
     print(f"stop:   python -m synthclip_hpc.cancel run={at}      go on: python -m synthclip_hpc.resume run={at}")
+
+
+def print_later(run: Run, later: Sequence[str], *, wait: bool = False) -> None:
+    """Print which phases could not be laid out yet, and what lays them out: `wait`, this command itself."""
+    resume = f"python -m synthclip_hpc.resume run={shlex.quote(str(run.path))}"
+    then = "this command goes on with it" if wait else resume
+    for key in later:
+        print(f"{key}: not yet, its size is known when what comes before it is done; then: {then}")
+
+
+def print_replaced(replacements: Sequence[Replacement]) -> None:
+    """Print which plans give way, and why they may."""
+    for one in replacements:
+        print(one.told())
 
 
 def print_finished(run: Run, stages: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ class PhaseStatus:
 
 @dataclass(frozen=True)
 class StageStatus(PhaseStatus):
-    """One stage: its phases summed; items, rate and ETA are those of the phase at work (the last one that began)."""
+    """One stage: its phases summed; items, rate and ETA are those of the last phase of several items that began."""
 
     phases: tuple[PhaseStatus, ...]
 
@@ -96,7 +96,8 @@ def sum_stage(name: str, phases: list[PhaseStatus]) -> StageStatus:
     order = ("failed", "blocked", "running", "pending", "partial", "waiting")
     state = next((one for one in order if any(phase.state == one for phase in phases)), "done")
     begun = [phase for phase in phases if phase.attempts] or phases[:1]
-    now = begun[-1]
+    # One item is a step in between or a report: what came before it says more.
+    now = ([phase for phase in begun if phase.items_total > 1] or begun)[-1]
 
     def total(key: str) -> int:
         return sum(getattr(phase, key) for phase in phases)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sharding.directory import PhaseDirectory
 from sharding.journal import Journal
 from sharding.marker import Counts, Promise, is_done
-from sharding.plan import Kind, Plan, ShardRange
+from sharding.plan import Kind, Plan, ShardRange, check_bound
 from sharding.publication import Inspect
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from synthclip_hpc.captioning.prompts import Prompts
     from synthclip_hpc.curation.sources import CaptionSource
     from synthclip_hpc.lanes import SafePoint
+    from synthclip_hpc.rendering.diffusion.folder import PipelineFiles
     from synthclip_hpc.run import Run
 
 
@@ -88,6 +89,13 @@ class Sources:
         captions = self.config.captions
         return find_model(captions.model, captions.revision) if uses_model(captions) else None
 
+    @cached_property
+    def pipeline(self) -> PipelineFiles | None:
+        """The text-to-image pipeline's files; None for a renderer that opens none."""
+        from synthclip_hpc.rendering.registry import pipeline_of
+
+        return pipeline_of(self.config.render)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -133,6 +141,8 @@ class Phase:
     """How many shards an attempt works on at the same time."""
     gpus: Callable[[RunConfig], int] = no_gpus
     """How many GPUs one worker takes."""
+    contiguous: bool = False
+    """Neighbouring shards read neighbouring inputs: an element gets a block of shards, not a stride."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
     check_place: Callable[[RunConfig, Place], None] | None = None
@@ -206,9 +216,13 @@ class ShardTask:
             self._reported, self._reported_at = items, now
 
     def publish(self, source: Path, counts: Counts) -> None:
-        """Publish the finished output and its marker, and say so in the journal."""
+        """Publish the finished output and its marker, and say so in the journal.
+
+        Raises sharding.plan.PlanReplaced when the phase has another plan by now: this attempt was taken for ended.
+        """
         from sharding.publication import publish_shard
 
+        check_bound(self.directory, self.plan)
         facts = {**self.provenance, "attempt": self.attempt, "seconds": round(time.monotonic() - self.started, 3)}
         marker = publish_shard(
             self.directory,

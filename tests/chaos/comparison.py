@@ -39,7 +39,9 @@ def lost_or_doubled(run: Path, scenario: Scenario) -> list[str]:
     import pyarrow.parquet as pq
 
     ids: Counter[int] = Counter()
-    for path in sorted((run / scenario.stage / scenario.phases[-1] / "data").rglob("*.parquet")):
+    # The last phase that writes tables of items; a report may come after it.
+    tables = [sorted((run / scenario.stage / phase / "data").rglob("*.parquet")) for phase in scenario.phases]
+    for path in next((paths for paths in reversed(tables) if paths), []):
         ids.update(pq.read_table(path, columns=[scenario.id_column]).column(0).to_pylist())
     doubled = [key for key, count in ids.items() if count > 1]
     found = [f"{len(doubled)} items occur twice, e.g. {doubled[0]}"] if doubled else []

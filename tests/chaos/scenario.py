@@ -62,9 +62,9 @@ class Scenario:
 
     @property
     def num_shards(self) -> int:
-        """Shards of all phases: of a stage with one, and of `balance` with its six."""
+        """Shards of all phases: of a stage with one, and of `balance` with its seven."""
         parts = -(-self.num_items // self.shard_items)
-        return parts if len(self.phases) == 1 else 3 * parts + 2 + -(-self.final_items // self.shard_items)
+        return parts if len(self.phases) == 1 else 3 * parts + 3 + -(-self.final_items // self.shard_items)
 
     def identity(self, bank: Path, seed: int, stage: str | None = None) -> list[str]:
         """The arguments of `submit` that say what is made."""
@@ -131,7 +131,7 @@ _VLLM = replace(
         "captions.vllm.eager=true",
     ),
 )
-_BALANCE_PHASES = ("match", "unique", "count", "score", "select", "cut")
+_BALANCE_PHASES = ("match", "unique", "count", "score", "select", "cut", "coverage")
 _BALANCE = replace(
     _TEMPLATE,
     stage="balance",

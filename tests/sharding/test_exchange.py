@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharding import files
-from sharding.exchange import SortedFile, inspect_sorted, merge_range, range_bounds, write_sorted
+from sharding.exchange import SortedFile, inspect_sorted, merge_range, write_sorted
+from sharding.sorted_layout import key_range
+from sharding.sorting import sort_rows
 from sharding.table import TableError
 
 SCHEMA = pa.schema(
@@ -262,7 +264,7 @@ def test_counts_of_the_offset_table_are_those_of_the_ranges(tmp_path: Path, bits
     table = some_table(3000)
     with SortedFile.open(write(tmp_path / "a", table, range_bits=12)) as found:
         counts = found.counts(bits)
-        assert counts.tolist() == [found.rows(*range_bounds(n, bits)).num_rows for n in range(1 << bits)]
+        assert counts.tolist() == [found.rows(*key_range(n, 1 << bits)).num_rows for n in range(1 << bits)]
         assert counts.sum() == 3000
         key = np.array([row["key"] >> 32 for row in table.to_pylist()], dtype=np.uint64)
         assert counts.tolist() == np.bincount((key >> (32 - bits)).astype(int), minlength=1 << bits).tolist()
@@ -274,11 +276,56 @@ def test_counts_finer_than_the_offset_table_are_refused(tmp_path: Path) -> None:
         found.counts(5)
 
 
-def test_range_bounds_cover_all_keys_without_a_gap() -> None:
-    bounds = [range_bounds(n, 3) for n in range(8)]
+@pytest.mark.parametrize("count", [1, 3, 8, 97, 1 << 16])
+def test_key_ranges_cover_all_keys_without_a_gap_and_are_of_one_size(count: int) -> None:
+    bounds = [key_range(n, count) for n in range(count)]
     assert (bounds[0][0], bounds[-1][1]) == (0, TOP)
     assert all(one[1] == other[0] for one, other in pairwise(bounds))
-    assert range_bounds(0, 0) == (0, TOP)
+    sizes = {hi - lo for lo, hi in bounds}
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_key_range_that_is_not_there_is_refused(index: int) -> None:
+    with pytest.raises(ValueError, match="0 <= index < count"):
+        key_range(index, 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(table=tables(), split=st.lists(st.integers(0, 2), min_size=30, max_size=30), bound=keys)
+def test_rows_that_are_not_wanted_are_left_out_and_the_others_merged_as_ever(
+    table: pa.Table, split: list[int], bound: int
+) -> None:
+    def wanted(rows: pa.Table) -> np.ndarray:
+        return np.array([row["key"] % 2 == 0 for row in rows.to_pylist()], dtype=bool)
+
+    of_row = np.array(split[: table.num_rows], dtype=np.int64)
+    with tempfile.TemporaryDirectory() as folder:
+        parts = [table.filter(pa.array(of_row == n, pa.bool_())) for n in range(3)]
+        opened = [SortedFile.open(write(Path(folder) / str(n), part)) for n, part in enumerate(parts)]
+        merged = merge_range(opened, bound, None, wanted)
+        expected = [row for row in in_order(table) if row["key"] >= bound and row["key"] % 2 == 0]
+        assert merged.to_pylist() == expected
+        assert all(column.num_chunks == 1 for column in merged.columns)
+
+
+def test_rows_in_order_are_written_without_sorting_to_the_same_bytes(tmp_path: Path, monkeypatch: Any) -> None:
+    table = some_table(500)
+    ordered = pa.Table.from_batches([sort_rows(table, "key", ["id"])])
+    whole = write(tmp_path / "a", table).read_bytes()
+    monkeypatch.setattr("sharding.exchange.sort_rows", None)
+    write_sorted(tmp_path / "b", ordered, "key", ["id"], in_order=True)
+    assert (tmp_path / "b").read_bytes() == whole
+    kept = ordered.filter(pa.array(np.arange(500) % 3 == 0))
+    write_sorted(tmp_path / "c", kept, "key", ["id"], in_order=True)
+    assert inspect_sorted(tmp_path / "c", SCHEMA) == 167
+
+
+def test_rows_that_were_only_said_to_be_in_order_are_found_by_inspection(tmp_path: Path) -> None:
+    backwards = sort_rows(some_table(500), "key", ["id"]).take(pa.array(range(499, -1, -1)))
+    write_sorted(tmp_path / "a", pa.Table.from_batches([backwards]), "key", ["id"], in_order=True)
+    with pytest.raises(TableError, match="not sorted"):
+        inspect_sorted(tmp_path / "a", SCHEMA)
 
 
 @pytest.mark.parametrize("bounds", [(-1, None), (5, 4), (0, TOP + 1), (TOP + 1, None)])
@@ -365,7 +412,7 @@ def test_no_flipped_bit_gets_by_that_changes_what_a_reader_sees(tmp_path: Path) 
             continue
         with SortedFile.open(path) as found:
             assert found.rows(0).to_pylist() == expected
-            assert [found.rows(*range_bounds(n, 2)).num_rows for n in range(4)] == found.counts(2).tolist()
+            assert [found.rows(*key_range(n, 4)).num_rows for n in range(4)] == found.counts(2).tolist()
     assert refused > len(whole) // 3
 
 

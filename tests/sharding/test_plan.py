@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sharding import files
 from sharding.directory import PhaseDirectory
-from sharding.plan import Plan, PlanDrift, PlanError, bind_plan, load_plan
-from tests.sharding.faults import Process, run_interleaved
+from sharding.inputs import bind_inputs
+from sharding.plan import Plan, PlanDrift, PlanError, PlanReplaced, bind_plan, check_bound, load_plan, replace_plan
+from tests.sharding.faults import Process, run, run_interleaved
 from tests.sharding.test_files import JSON
 
 
@@ -155,3 +156,68 @@ def test_a_torn_or_foreign_plan_file_is_refused(tmp_path: Path, content: bytes) 
     directory.plan_path.write_bytes(content)
     with pytest.raises(PlanError, match=r"plan\.json"):
         load_plan(directory)
+
+
+def test_a_plan_that_nothing_was_made_from_is_replaced_with_its_inputs(tmp_path: Path) -> None:
+    directory = PhaseDirectory(tmp_path)
+    bind_plan(directory, plan())
+    bind_inputs(directory, {"a/b": "1"})
+    replace_plan(directory, plan(), plan(num_items=11))
+    assert load_plan(directory) == plan(num_items=11)
+    assert not directory.inputs_path.exists()
+    replace_plan(directory, plan(), plan(num_items=11))  # as asked already
+    replace_plan(directory, plan(num_items=11), None)
+    assert load_plan(directory) is None
+
+
+def test_a_plan_is_replaced_only_for_the_one_that_is_there(tmp_path: Path) -> None:
+    directory = PhaseDirectory(tmp_path)
+    bind_plan(directory, plan(num_items=12))
+    with pytest.raises(PlanDrift, match="num_items: recorded 12, asked 11"):
+        replace_plan(directory, plan(), plan(num_items=11))
+    assert load_plan(directory) == plan(num_items=12)
+
+
+@pytest.mark.parametrize("made", ["data/000/00000.txt", "markers/000/00000.json", "partial/000/x.part", "bad/x"])
+def test_a_plan_that_something_was_made_from_stays(tmp_path: Path, made: str) -> None:
+    directory = PhaseDirectory(tmp_path)
+    bind_plan(directory, plan())
+    (tmp_path / made).parent.mkdir(parents=True)
+    assert directory.is_untouched()  # folders are no work
+    (tmp_path / made).touch()
+    with pytest.raises(PlanDrift):
+        replace_plan(directory, plan(), plan(num_items=11))
+    assert load_plan(directory) == plan()
+
+
+def test_work_of_another_plan_than_the_bound_one_is_refused(tmp_path: Path) -> None:
+    directory = PhaseDirectory(tmp_path)
+    with pytest.raises(PlanReplaced, match="no plan"):
+        check_bound(directory, plan())
+    bind_plan(directory, plan())
+    check_bound(directory, plan())
+    with pytest.raises(PlanReplaced, match="num_items: recorded 10, asked 11"):
+        check_bound(directory, plan(num_items=11))
+
+
+def test_a_replacement_that_is_killed_anywhere_leaves_one_of_the_two_plans_whole(tmp_path: Path) -> None:
+    def started(name: str) -> PhaseDirectory:
+        directory = PhaseDirectory(tmp_path / name)
+        bind_plan(directory, plan())
+        bind_inputs(directory, {"a/b": "1"})
+        return directory
+
+    def replace(directory: PhaseDirectory) -> None:
+        replace_plan(directory, plan(), plan(num_items=11))
+
+    calm = Process()
+    assert run(calm, lambda: replace(started("calm")))
+    found, num_kills = [], 0
+    for call in range(len(calm.calls)):
+        directory = started(str(call))
+        num_kills += not run(Process(kill_at_call=call), lambda: replace(directory))  # noqa: B023
+        found.append(load_plan(directory))
+        replace(directory)
+        assert (load_plan(directory), directory.inputs_path.exists()) == (plan(num_items=11), False)
+    assert num_kills >= 5
+    assert set(map(str, found)) == {str(plan()), str(plan(num_items=11))}

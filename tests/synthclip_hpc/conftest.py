@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     # Commands set variables of a cluster for the programs they start.
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is remembered from one test to the next, and nothing of tests in the user's cache."""
+    folder = tmp_path_factory.getbasetemp() / f"remembered-{secrets.token_hex(4)}"
+    monkeypatch.setattr("synthclip_hpc.remembered.remembering_folder", lambda: folder)
 
 
 @pytest.fixture

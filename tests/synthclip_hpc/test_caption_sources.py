@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharding.ids import item_id
-from synthclip_hpc.curation import source_lines
+from synthclip_hpc.curation import source_forward, source_lines
+from synthclip_hpc.curation.source_files import open_unpacked
 from synthclip_hpc.curation.sources import CaptionSource, find_source, refuse_unusable, schema
 from synthclip_hpc.errors import UserError
 from tests.data import data_folder
@@ -191,8 +192,8 @@ def test_a_source_without_any_usable_row_is_refused_with_the_reasons(tmp_path: P
     table, rejects = read_all(path)
     assert table.num_rows == 0
     with pytest.raises(UserError, match=r"a\.txt: none of its 3 rows is a caption \(1 empty, 2 invalid utf8\)"):
-        refuse_unusable(path, 3, rejects)
-    refuse_unusable(path, 4, rejects)
+        refuse_unusable(find_source(path), rejects)
+    refuse_unusable(find_source(put(path, b"\xff\n\xfe\n\na\n")), rejects)
 
 
 # --- ranges
@@ -274,6 +275,48 @@ def test_how_rows_are_spread_over_files_changes_nothing_that_is_read(tmp_path: P
     for left, right in zip(ranges_of(one, 30), ranges_of(many, 30), strict=True):
         assert left[0].equals(right[0])
         assert left[1] == right[1]
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_ranges_in_order_unpack_a_packed_file_once(
+    tmp_path: Path, small_steps: None, monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    path = put(tmp_path / f"a.txt{packing}", packed("".join(f"{n}\n" for n in range(50)).encode(), packing))
+    opened: list[Path] = []
+
+    def counted(file: Path) -> Any:
+        opened.append(file)
+        return open_unpacked(file)
+
+    monkeypatch.setattr(source_forward, "open_unpacked", counted)
+    source = find_source(path)
+    parts = [source.read(start, start + 7) for start in range(0, 49, 7)]
+    assert [text for table, _ in parts for text in table.column("caption").to_pylist()] == list(map(str, range(49)))
+    assert len(opened) == 1
+    assert source.read(3, 5)[0].column("caption").to_pylist() == ["3", "4"]
+    assert len(opened) == 2
+    assert source.read(44, 50)[0].column("caption").to_pylist() == list(map(str, range(44, 50)))
+    assert source.read(49, 50)[0].column("caption").to_pylist() == ["49"]
+    assert len(opened) == 3
+
+
+def test_rows_are_counted_once_for_all_who_read_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[Path] = []
+
+    def counted(file: Path) -> Any:
+        scans.append(file)
+        return open_unpacked(file)
+
+    monkeypatch.setattr(source_lines, "open_unpacked", counted)
+    path = put(tmp_path / "a.tsv", "id\tcaption\n1\ta\n2\tb\n")
+    for _ in range(3):
+        assert find_source(path).read(1, 2)[0].column("caption").to_pylist() == ["b"]
+    assert len(scans) == 1
+    put(path, "id\tcaption\n1\ta\n2\tb\n3\tc\n")
+    assert find_source(path).num_rows == 3
+    assert len(scans) == 2
 
 
 def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:

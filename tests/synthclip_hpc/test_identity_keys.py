@@ -51,6 +51,31 @@ IDENTITY = [
     "balance.match_items",
     "balance.keep_unmatched",
     "balance.allow_short",
+    "render.renderer",
+    "render.preset",
+    "render.style",
+    "render.size",
+    "render.resample",
+    "render.jpeg_quality",
+    "render.jpeg_subsampling",
+    "render.batch_items",
+    "render.max_tries",
+    "render.device",
+    "render.dtype",
+    "render.threads",
+    "render.diffusion.model",
+    "render.diffusion.revision",
+    "render.diffusion.scheduler",
+    "render.diffusion.steps",
+    "render.diffusion.guidance",
+    "render.diffusion.native_size",
+    "render.diffusion.compile",
+    "render.diffusion.channels_last",
+    "render.diffusion.safety_checker",
+    "render.glyphs.redrawn",
+    "merge.sources",
+    "merge.even",
+    "merge.task_shards",
 ]
 
 EXECUTION = [
@@ -60,6 +85,10 @@ EXECUTION = [
     "balance.items_per_s",
     "captions.vllm.tensor_parallel",
     "captions.vllm.gpu_memory",
+    "render.reuse",
+    "render.items_per_s",
+    "render.diffusion.device_batch_items",
+    "render.diffusion.local_copy",
     "retries.timeouts",
     "retries.preemptions",
     "retries.node_failures",
@@ -84,11 +113,13 @@ def test_every_key_has_one_role():
 
 
 def test_every_key_has_a_help_text():
-    import inspect
+    from pathlib import Path
 
     from synthclip_hpc import config
 
-    lines = inspect.getsource(config).splitlines()
+    assert config.__file__
+    files = sorted(Path(config.__file__).parent.glob("*.py"))
+    lines = [line for file in files for line in file.read_text().splitlines()]
     fields = [number for number, line in enumerate(lines) if "= identity(" in line or "= execution(" in line]
     assert len(fields) == len(IDENTITY) + len(EXECUTION)
     assert [lines[number] for number in fields if not lines[number + 1].strip().startswith('"""')] == []
@@ -111,7 +142,7 @@ ALL_ENGINES = {"seed", *(f"concepts.{name}" for name in ("bank", "subset", "limi
     f"captions.{name}" for name in ("engine", "per_concept", "shard_items", "batch_items")
 }
 # A hub id's revision counts by the files it gives, which a local folder does not have.
-CAPTIONS = [key for key in IDENTITY if not key.startswith("balance.")]
+CAPTIONS = [key for key in IDENTITY if not key.startswith(("balance.", "render.", "merge."))]
 WITH_MODEL = set(CAPTIONS) - {"captions.revision"}
 COUNTS = {
     "template": ALL_ENGINES,
@@ -195,7 +226,7 @@ def test_identity_keys_of_balance_enter_one_of_its_plans(tmp_path):
         config = with_values(base, dict(changes))
         return tuple(link.plan.hash for link in lay_out(config, ["balance"]))
 
-    assert len(plan_hashes()) == 6
+    assert len(plan_hashes()) == 7
     found = {key: plan_hashes(**{key: value}) for key, value in others.items()}
     found["balance.t"] = plan_hashes(**{"balance.target": None, "balance.t": 3.0})
     assert {key for key in IDENTITY if key.startswith("balance.")} == found.keys() - {"seed"}

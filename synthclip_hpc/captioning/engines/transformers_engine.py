@@ -7,7 +7,6 @@ that the plan fixes is handed over as it is and only cut when the device cannot 
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +14,13 @@ from synthclip_hpc.captioning.engines.chat import Chat, open_chat
 from synthclip_hpc.captioning.engines.engine import Engine, Request
 from synthclip_hpc.captioning.engines.opening import known_architectures
 from synthclip_hpc.captioning.engines.room import Room, room_of
-from synthclip_hpc.captioning.engines.runtime import dtype_name, prepare, quiet_transformers, without_bfloat16
+from synthclip_hpc.captioning.engines.runtime import dtype_name, quiet_transformers
 from synthclip_hpc.captioning.engines.sampling import Sampler, Sampling, uniform_numbers
 from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.config import CaptionsConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.models.device_batch import DeviceBatch
+from synthclip_hpc.models.runtime import check_device, prepare
 
 
 def open_transformers(config: CaptionsConfig, model: ModelFiles) -> Engine:
@@ -27,7 +28,7 @@ def open_transformers(config: CaptionsConfig, model: ModelFiles) -> Engine:
 
     Raises UserError when a package or the GPU is missing, or when the model does not fit into the GPU's memory.
     """
-    prepare(config)
+    prepare(config.threads)
     try:
         import torch
         import transformers
@@ -36,7 +37,7 @@ def open_transformers(config: CaptionsConfig, model: ModelFiles) -> Engine:
             f"captions.engine=transformers: the package {error.name} is not installed here; "
             "install the extra: pip install 'synthclip-hpc[captions]'"
         ) from error
-    _check_device(config)
+    check_device("captions", config.device, dtype_name(config), config.dtype)
     quiet_transformers()
     torch.set_num_threads(config.threads)
     dtype = getattr(torch, dtype_name(config))
@@ -52,20 +53,6 @@ def open_transformers(config: CaptionsConfig, model: ModelFiles) -> Engine:
     return TransformersEngine(network, chat, config, room=room_of(config, model))
 
 
-def _check_device(config: CaptionsConfig) -> None:
-    import torch
-
-    if config.device != "cuda":
-        return
-    if not torch.cuda.is_available():
-        raise UserError(
-            f"captions.device=cuda: torch {torch.__version__} sees no GPU here; ask for one (slurm.gres=gpu:1), "
-            "install a torch built for CUDA, or give captions.device=cpu in a new run"
-        )
-    if dtype_name(config) == "bfloat16" and torch.cuda.get_device_capability() < (8, 0):
-        raise without_bfloat16(config)
-
-
 class TransformersEngine:
     """Answers batches with `network.generate`; prompts must fit into `room`."""
 
@@ -77,7 +64,12 @@ class TransformersEngine:
         self.chat = chat
         self.config = config
         self.room = room
-        self.device_items = config.transformers.device_batch_items
+        self.device_batch = DeviceBatch(
+            config.transformers.device_batch_items,
+            stage="captions",
+            what="prompts",
+            key="captions.transformers.device_batch_items",
+        )
         self.stop_ids = torch.tensor(chat.stop_ids, dtype=torch.int64, device=network.device)
         # The model's own file may ask for other sampling (top_k, repetition_penalty …), which would come on top.
         network.generation_config = GenerationConfig(
@@ -93,12 +85,11 @@ class TransformersEngine:
             return []
         prompts = self.chat.encode([request.prompt for request in batch], self.room)
         seeds = [request.seed for request in batch]
-        answers: list[list[int]] = []
-        while len(answers) < len(batch):
-            first = len(answers)
-            after = min(len(batch), first + (self.device_items or len(batch)))
-            part = self._answer_or_shrink(prompts[first:after], seeds[first:after])
-            answers.extend(part)
+        answers = self.device_batch.run(
+            list(zip(prompts, seeds, strict=True)),
+            lambda part: self._answer([prompt for prompt, _ in part], [seed for _, seed in part]),
+            lambda error: self._too_small(max(map(len, prompts)), error),
+        )
         return self.chat.decode(answers)
 
     def close(self) -> None:
@@ -110,27 +101,9 @@ class TransformersEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _answer_or_shrink(self, prompts: list[list[int]], seeds: list[int]) -> list[list[int]]:
-        """Answer the prompts, or none of them, with `device_items` halved, when the device's memory is too small."""
-        import torch
-
-        try:
-            return self._answer(prompts, seeds)
-        except torch.OutOfMemoryError as error:
-            if len(prompts) == 1:
-                told = f"one prompt of {len(prompts[0])} tokens does not fit beside {dtype_name(self.config)} weights"
-                raise _too_small(self.config, told, error) from error
-        # Out of the except block: until here the error's traceback held the tensors that did not fit.
-        self.device_items = len(prompts) // 2
-        gc.collect()
-        torch.cuda.empty_cache()
-        print(
-            f"captions: {len(prompts)} prompts do not fit into the device's memory; going on with {self.device_items} "
-            f"(in a new run captions.transformers.device_batch_items={self.device_items} starts with that)",
-            file=sys.stderr,
-            flush=True,
-        )
-        return []
+    def _too_small(self, num_tokens: int, error: Exception) -> UserError:
+        told = f"one prompt of up to {num_tokens} tokens does not fit beside {dtype_name(self.config)} weights"
+        return _too_small(self.config, told, error)
 
     def _answer(self, prompts: list[list[int]], seeds: list[int]) -> list[list[int]]:
         """Return the token ids of each answer, stop token and padding after it included."""

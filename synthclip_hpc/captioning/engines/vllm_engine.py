@@ -19,11 +19,12 @@ from synthclip_hpc.captioning.engines.chat import Chat, open_chat
 from synthclip_hpc.captioning.engines.engine import Engine, Request
 from synthclip_hpc.captioning.engines.opening import enough_gpus, known_architectures
 from synthclip_hpc.captioning.engines.room import Room, room_of
-from synthclip_hpc.captioning.engines.runtime import dtype_name, prepare, quiet_transformers, without_bfloat16
+from synthclip_hpc.captioning.engines.runtime import dtype_name, quiet_transformers
 from synthclip_hpc.captioning.engines.vllm_weights import load_format
 from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.config import CaptionsConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.models.runtime import prepare, without_bfloat16
 
 STEP_TOKENS = 8192
 """Tokens that one step of the engine may take in; fixed, because vLLM's own choice depends on the kind of GPU."""
@@ -42,7 +43,7 @@ def open_vllm(config: CaptionsConfig, model: ModelFiles) -> Engine:
     Raises UserError when vLLM is missing or is a build for another device, and when it cannot open the model: it has no
     such architecture, or the memory is too small.
     """
-    prepare(config)
+    prepare(config.threads)
     if importlib.util.find_spec("vllm") is None:
         raise UserError(f"captions.engine=vllm: vllm is not installed here; {_INSTALL[config.device]}")
     os.environ.update(_environment(config))
@@ -197,7 +198,7 @@ def _check_build(config: CaptionsConfig) -> None:
     built_for = current_platform.device_type
     if built_for == config.device:
         if built_for == "cuda" and dtype_name(config) == "bfloat16" and not current_platform.has_device_capability(80):
-            raise without_bfloat16(config)
+            raise without_bfloat16("captions", config.dtype)
         return
     if built_for == "":
         if config.device == "cuda":

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sharding.files import checksum, fingerprint
-from synthclip_hpc.captioning.models.safetensors_file import is_whole, sample_tensors
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.fingerprints import sample_file
+from synthclip_hpc.models.fingerprint import fingerprint_files
+from synthclip_hpc.models.safetensors_file import is_whole
 
 # Besides the weights: every file that can change what an engine makes of a prompt.
 _SMALL_FILES = (
@@ -44,10 +43,6 @@ _CONTEXT_KEYS = (
 _UNSTATED_CONTEXT = 2048
 """Tokens taken for granted when config.json states no length (some leave theirs to a default of their class): several
 times what a caption's prompt and answer need, and no more than such models have."""
-_TENSOR_SAMPLES_BYTES = 32 << 20
-"""Read of all safetensors files together."""
-_SAMPLES = 64
-_MIN_SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -88,23 +83,6 @@ def describe_folder(name: str, folder: Path, revision: str | None = None) -> Mod
 def weight_files(model: ModelFiles) -> list[str]:
     """Return the names of the files whose weights the fingerprint is of, indexes left out. Raises UserError."""
     return [one for one in _Folder(model.name, model.path).weights() if not one.endswith(".json")]
-
-
-def fingerprint_files(folder: Path, whole: list[str], sampled: list[str]) -> str:
-    """Return one sha256 over the content of `whole` files and over samples of the `sampled` ones.
-
-    Of a safetensors file it takes size, header and samples out of every tensor, some 32 MiB over all files; of another
-    one size and evenly spaced chunks, 4 MiB over all files. That tells another model, a fine-tune or half a download in
-    a moment, however large the model; it proves nothing about a single flipped bit. Folder, time stamps and symbolic
-    links do not count.
-    """
-    content = {name: list(checksum(folder / name)) for name in whole}
-    for name in sampled:
-        if name.endswith(".safetensors"):
-            content[name] = sample_tensors(folder / name, _TENSOR_SAMPLES_BYTES // len(sampled))
-        else:
-            content[name] = sample_file(folder / name, max(_MIN_SAMPLES, _SAMPLES // len(sampled)))
-    return fingerprint(content)
 
 
 def _context_length(config: dict[str, Any]) -> int:

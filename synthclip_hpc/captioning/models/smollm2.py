@@ -8,8 +8,6 @@ Run as a program, `GGUF FOLDER`, this module does that unpacking.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import secrets
@@ -18,14 +16,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from sharding.files import canonical_json, fingerprint, make_directory, sync, sync_directory, write_file
-from synthclip_hpc.captioning.models.folder import ModelFiles, describe_folder, fingerprint_files
+from synthclip_hpc.captioning.models.folder import ModelFiles, describe_folder
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.models.fingerprint import fingerprint_files
+from synthclip_hpc.models.lock import locked
+from synthclip_hpc.paths import cache_folder
 
 SMOLLM2 = "smollm2"
 """What `captions.model` says."""
@@ -41,18 +41,7 @@ _RECORD = "unpacked.json"
 """Beside the unpacked files: the fingerprint that they had when they were new."""
 _LEFT_OVER_S = 3600
 """Unpacking takes under a minute: a temporary folder as old as this has lost its maker."""
-# What a file system answers that has no locks, or none between nodes.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-
-
-def cache_folder() -> Path:
-    """Return where unpacked models are kept: `$SYNTHCLIP_CACHE`, else a folder in `$XDG_CACHE_HOME` or `~/.cache`."""
-    own = os.environ.get("SYNTHCLIP_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
-    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(shared).expanduser().absolute() / "synthclip-hpc"
 
 
 def find_smollm2() -> ModelFiles:
@@ -84,7 +73,7 @@ def ensure_smollm2() -> Path:
     folder = find_smollm2().path
     if not folder.is_dir():
         make_directory(folder.parent)
-        with _lock(folder.with_name(f".{folder.name}.lock")):
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
                 _remove_left_overs(folder)
                 _make(_gguf_file(), folder)
@@ -142,21 +131,6 @@ def _check_unpacked(folder: Path) -> None:
         f"captions.model={SMOLLM2}: {folder} is damaged or was edited ({reason}); remove the folder {folder}, and it "
         "is made again"
     )
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Wait until no other process has the lock; the kernel frees it when its holder dies. Nothing where it cannot."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _remove_left_overs(folder: Path) -> None:

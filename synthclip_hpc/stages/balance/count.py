@@ -12,6 +12,7 @@ from sharding.plan import Plan, ShardRange
 from sharding.table import inspect_table, write_table
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.stages.balance.accounting import DUPLICATE
 from synthclip_hpc.stages.balance.shared import facts_of, match_lists, open_files
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
@@ -53,6 +54,7 @@ def open_counter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
     def process(task: ShardTask) -> None:
         task.resumed(0)
         concepts = pq.read_table(run.phase("concepts", "read").data_path(0, ".parquet"))
+        matched = _matched(run)
         captions = np.zeros(concepts.num_rows, dtype=np.int64)
         usable = duplicates = 0
         with open_files(run, "unique") as files:
@@ -62,6 +64,11 @@ def open_counter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
                 captions += np.bincount(entries, minlength=len(captions))
                 usable += file.num_rows
                 duplicates += int(facts_of(file)["duplicates"])
+        if matched.done != usable + duplicates:
+            raise RuntimeError(
+                f"balance/match wrote {matched.done} captions, balance/unique read {usable + duplicates}; run verify"
+            )
+        duplicates += matched.rejects.get(DUPLICATE, 0)
         path = task.directory.staged_path(0, task.attempt, plan.suffix)
         columns = {
             "concept_id": concepts.column("concept_id").to_pylist(),
@@ -69,7 +76,7 @@ def open_counter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
             "captions": captions.tolist(),
         }
         if not usable:
-            raise UserError(_nothing_usable(run))
+            raise UserError(_nothing_usable(matched))
         never = never_matching(columns["concept"])
         facts = {"usable": str(usable), "duplicates": str(duplicates), "never_matching": str(len(never))}
         write_table(path, columns, schema().with_metadata(facts))
@@ -78,20 +85,27 @@ def open_counter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
     yield process
 
 
-def _nothing_usable(run: Run) -> str:
-    """Say why no caption is left to select from, by the rejects of `match`."""
+def _matched(run: Run) -> Counts:
+    """Return the counts of all of `match`."""
     from sharding.seal import load_seal
 
     seal = load_seal(run.phase("balance", "match"))
-    rejects = seal.counts.rejects if seal is not None else {}
-    told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejects.items())) or "there are none"
+    if seal is None:
+        raise UserError(f"balance/match is not sealed; run: resume run={run.path}")
+    return seal.counts
+
+
+def _nothing_usable(matched: Counts) -> str:
+    """Say why no caption is left to select from, by the rejects of `match`."""
+    told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(matched.rejects.items())) or "there are none"
     return f"balance: no caption can be used ({told}); look at the captions and at the concept bank"
 
 
 def read_counts(run: Run) -> tuple[np.ndarray, dict[str, int]]:
     """Return captions a concept (int64, in the bank's order), and the facts by name.
 
-    `usable`: distinct captions to select from; `duplicates`: left out before; `never_matching`: concepts that no
+    `usable`: distinct captions to select from; `duplicates`: left out before, by
+    `match` and `unique`; `never_matching`: concepts that no
     caption can name by MetaCLIP's rule, such as those with a mark inside.
     """
     import numpy as np
@@ -116,7 +130,7 @@ PHASE = Phase(
     stage="balance",
     name="count",
     kind="reduce",
-    upstream=lambda config: (("balance", "unique"),),
+    upstream=lambda config: (("concepts", "read"), ("balance", "match"), ("balance", "unique")),
     layout=layout,
     open=open_counter,
     inspect=inspect,

@@ -1,7 +1,8 @@
 """Phase `cut`: the balanced set in its final order: positions, and even shards for rendering.
 
 The order is that of a keyed hash of the caption id, so it follows from the ids alone. A shard knows from `select` in
-which buckets of that order its positions lie, and reads just these from each file that `score` wrote.
+which buckets of that order its positions lie, and reads just these from each file that `score` wrote. Neighbouring
+shards read neighbouring pages, so an element does a block of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from synthclip_hpc.stages.balance.score import TAU
 from synthclip_hpc.stages.balance.select import SUFFIX as SELECTION_SUFFIX
 from synthclip_hpc.stages.balance.select import Selection, read_selection
 from synthclip_hpc.stages.balance.settings import follows_from_configuration
-from synthclip_hpc.stages.balance.shared import keep_pace, key_range, match_lists, open_files
+from synthclip_hpc.stages.balance.shared import keep_pace, match_lists, open_files
 from synthclip_hpc.stages.phase import Estimate, LayoutLater, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
@@ -105,11 +106,15 @@ def open_cutter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
 
 
 def _rows(files: Sequence[SortedFile], selection: Selection, ends: np.ndarray, shard: ShardRange) -> pa.Table:
-    """Return the kept rows at the positions of a shard, in order."""
+    """Return the kept rows at the positions of a shard, in order.
+
+    Rows that are not kept are neither copied nor sorted. So the memory is that of the shard's rows and of those that
+    share its first and its last bucket, two copies of each, however many captions there were.
+    """
     import numpy as np
-    import pyarrow as pa
 
     from sharding.exchange import merge_range
+    from sharding.sorted_layout import key_range
     from synthclip_hpc.curation.selection import is_kept
 
     num_buckets = len(ends)
@@ -117,10 +122,12 @@ def _rows(files: Sequence[SortedFile], selection: Selection, ends: np.ndarray, s
     last = int(np.searchsorted(ends, shard.stop, side="left"))
     lo, _ = key_range(first, num_buckets)
     _, hi = key_range(last, num_buckets)
-    merged = merge_range(files, lo, hi)
-    kept = is_kept(selection.cut, merged.column(TAU).to_numpy(), merged.column("caption_id").to_numpy())
+
+    def wanted(rows: pa.Table) -> np.ndarray:
+        return is_kept(selection.cut, rows.column(TAU).to_numpy(), rows.column("caption_id").to_numpy())
+
     before = int(ends[first - 1]) if first else 0
-    rows = merged.filter(pa.array(kept)).slice(shard.start - before, shard.stop - shard.start)
+    rows = merge_range(files, lo, hi, wanted).slice(shard.start - before, shard.stop - shard.start)
     if rows.num_rows != shard.stop - shard.start:
         raise RuntimeError(f"{rows.num_rows} captions for positions {shard.start}..{shard.stop - 1}; run verify")
     return rows
@@ -158,10 +165,11 @@ PHASE = Phase(
     stage="balance",
     name="cut",
     kind="map",
-    upstream=lambda config: (("balance", "select"), ("balance", "score")),
+    upstream=lambda config: (("concepts", "read"), ("balance", "select"), ("balance", "score")),
     layout=layout,
     open=open_cutter,
     inspect=inspect,
     estimate=estimate,
     promise=lambda config: "bytes",
+    contiguous=True,
 )

@@ -1,6 +1,7 @@
 """Phase `match`: which concepts of the bank each caption names, by MetaCLIP's rule; written sorted by text.
 
-Items are the captions that come in. Those without a text, and those that name no concept, are counted rejects.
+Items are the captions that come in. Those without a text, those that name no concept, and those whose text comes twice
+in one task, are counted rejects: what is dropped here nobody has to exchange.
 """
 
 from __future__ import annotations
@@ -17,9 +18,19 @@ from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.stages.balance.accounting import DUPLICATE
 from synthclip_hpc.stages.balance.inputs import open_captions
 from synthclip_hpc.stages.balance.settings import check_settings, source_identity
-from synthclip_hpc.stages.balance.shared import KEY, SUFFIX, facts_of, keep_pace, num_captions, schema
+from synthclip_hpc.stages.balance.shared import (
+    KEY,
+    SUFFIX,
+    TIES,
+    facts_of,
+    keep_pace,
+    num_captions,
+    schema,
+    without_repeats,
+)
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
@@ -87,6 +98,7 @@ def _match(
     import pyarrow as pa
 
     from sharding.exchange import write_sorted
+    from sharding.sorting import sort_rows
 
     task.resumed(0)
     captions, rejects = read(task.shard.start, task.shard.stop)
@@ -100,10 +112,11 @@ def _match(
         named = np.diff(offsets) > 0
         rejects[NO_MATCH] += int(len(texts) - named.sum())
         table = table.filter(pa.array(named))
-    table = table.select(schema().names).cast(schema())
+    ordered = sort_rows(table.select(schema().names).cast(schema()), KEY, TIES)
+    table, rejects[DUPLICATE] = without_repeats(pa.Table.from_batches([ordered]))
     path = task.directory.staged_path(task.shard.index, task.attempt, task.plan.suffix)
     counted = {reason: rejects[reason] for reason in sorted(rejects) if rejects[reason]}
-    write_sorted(path, table.replace_schema_metadata({"rejects": json.dumps(counted)}), KEY, ("caption", "caption_id"))
+    write_sorted(path, table.replace_schema_metadata({"rejects": json.dumps(counted)}), KEY, TIES, in_order=True)
     keep_pace(task, task.shard.stop - task.shard.start, items_per_s)
     task.publish(path, _counts(table.num_rows, counted))
 
@@ -140,4 +153,6 @@ PHASE = Phase(
     inspect=inspect,
     estimate=estimate,
     promise=lambda config: "bytes",
+    # A packed file of captions can only be unpacked forwards: with a block an element reads each file once, and few.
+    contiguous=True,
 )

@@ -1,4 +1,4 @@
-"""The report of one balancing, as the phase `coverage` leaves it and everyone else reads it: accounting and coverage."""
+"""The report of one balancing: accounting and coverage, as the phase `coverage` leaves it and commands read it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ class BalanceReport:
         """Return the accounting, the threshold and the concepts out of reach as plain text."""
         lines = self.accounting.lines()
         if self.threshold is not None:
-            lines.append(f"  threshold   {_number(self.threshold):>13}   captions of a concept, above which it is thinned")
-        seen = (f"{self.sets[name].seen[1]:,} {name}" for name in ("before", "after"))
-        lines.append(f"concepts      {self.concepts:>13,}   seen: {', '.join(seen)}; {self.never_matching:,} cannot match")
-        return lines
+            lines.append(f"  threshold   {_number(self.threshold):>13}   captions of a concept; more are thinned out")
+        seen = ", ".join(f"{self.sets[name].seen[1]:,} {name}" for name in ("before", "after"))
+        return [*lines, f"concepts      {self.concepts:>13,}   seen: {seen}; {self.never_matching:,} can never match"]
 
     def to_bytes(self) -> bytes:
         """Return the one JSON text of this report."""

@@ -1,7 +1,7 @@
 """Phase `select`: the one threshold that gives the set its size, and how many captions it keeps where.
 
 One task, which streams two columns of what `score` wrote. Its output is small and everything `cut` and the coverage
-report need: the threshold, kept captions in each bucket of the shuffled order, and kept captions of each concept.
+report need: the threshold, and kept captions in each bucket of the shuffled order.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 from sharding.files import write_file
 from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
+from sharding.table import TableError
 from synthclip_hpc.config import BalanceConfig, RunConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.stages.balance.advice import ways_out
 from synthclip_hpc.stages.balance.count import read_counts
+from synthclip_hpc.stages.balance.ids import refuse_shared_ids
 from synthclip_hpc.stages.balance.score import TAU
-from synthclip_hpc.stages.balance.shared import KEY, match_lists, num_captions, open_files
+from synthclip_hpc.stages.balance.shared import KEY, num_captions, open_files
 from synthclip_hpc.stages.balance.unmatched import refuse_only_unmatched
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
@@ -45,12 +48,12 @@ class Selection:
     cut: Cut
     kept_by_bucket: np.ndarray
     """int64: kept captions in each of 2^k equal ranges of the shuffle key."""
-    kept_by_concept: np.ndarray
-    """int64: kept captions that name each concept, in the bank's order."""
     usable: int
     """Distinct captions there were to select from."""
     duplicates: int
     """Captions left out because their text had come before."""
+    plan_hash: str
+    """What it was selected by: the size wanted, among others, which the rest does not tell."""
 
     @property
     def num_kept(self) -> int:
@@ -92,25 +95,31 @@ def open_selector(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[
 
     def process(task: ShardTask) -> None:
         task.resumed(0)
-        counts, facts = read_counts(run)
+        _, facts = read_counts(run)
         with open_files(run, "score") as files:
-            cut = choose(config.balance, files)
+            refuse_shared_ids(config, files, task.safe_point)
+            cut = _choose_or_advise(task, run, config.balance, files)
             by_bucket = np.zeros(1 << plan.identity["bucket_bits"], dtype=np.int64)
-            by_concept = np.zeros(len(counts), dtype=np.int64)
             shift = np.uint64(64 - plan.identity["bucket_bits"])
             for chunk in _chunks(files):
                 task.safe_point()
                 kept = is_kept(cut, chunk.column(TAU).to_numpy(), chunk.column("caption_id").to_numpy())
                 buckets = chunk.column(KEY).to_numpy()[kept] >> shift
                 by_bucket += np.bincount(buckets.astype(np.int64), minlength=len(by_bucket))
-                offsets, entries = match_lists(chunk)
-                of_kept = np.repeat(kept, np.diff(offsets))
-                by_concept += np.bincount(entries[of_kept], minlength=len(by_concept))
         path = task.directory.staged_path(0, task.attempt, SUFFIX)
-        _write(path, Selection(cut, by_bucket, by_concept, facts["usable"], facts["duplicates"]))
+        _write(path, Selection(cut, by_bucket, facts["usable"], facts["duplicates"], task.plan.hash))
         task.publish(path, Counts(1, 1, 0, {}))
 
     yield process
+
+
+def _choose_or_advise(task: ShardTask, run: Run, balance: BalanceConfig, files: Sequence[SortedFile]) -> Cut:
+    from synthclip_hpc.curation.selection import TooFewCaptions
+
+    try:
+        return choose(balance, files)
+    except TooFewCaptions as error:
+        raise UserError(f"{error}. {ways_out(run, error.usable, task.provenance.get('submission'))}") from error
 
 
 def choose(balance: BalanceConfig, files: Sequence[SortedFile]) -> Cut:
@@ -151,9 +160,9 @@ def _write(path: Path, selection: Selection) -> None:
         tau=np.float64(selection.cut.tau),
         caption_id=np.uint64(selection.cut.caption_id),
         kept_by_bucket=selection.kept_by_bucket,
-        kept_by_concept=selection.kept_by_concept,
         usable=np.int64(selection.usable),
         duplicates=np.int64(selection.duplicates),
+        plan_hash=np.str_(selection.plan_hash),
     )
     write_file(path, buffer.getvalue())
 
@@ -167,15 +176,17 @@ def read_selection(path: Path) -> Selection:
     try:
         with np.load(path, allow_pickle=False) as found:
             cut = Cut(float(found["tau"]), int(found["caption_id"]))
-            kept = found["kept_by_bucket"], found["kept_by_concept"]
-            return Selection(cut, *kept, int(found["usable"]), int(found["duplicates"]))
+            plan_hash = str(found["plan_hash"]) if "plan_hash" in found else ""  # version 0.1.0 did not write it
+            return Selection(cut, found["kept_by_bucket"], int(found["usable"]), int(found["duplicates"]), plan_hash)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); run verify, then repair, then resume") from error
 
 
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
-    """Look whether a finished file is whole."""
-    read_selection(path)
+    """Look whether a finished file is whole; TableError when another plan came to it, with another target, say."""
+    found = read_selection(path).plan_hash
+    if found != plan.hash:
+        raise TableError(f"{path} was selected by plan {found or '(not told)'}, not by plan {plan.hash}")
     return Counts(1, 1, 0, {})
 
 

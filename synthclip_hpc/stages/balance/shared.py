@@ -1,4 +1,4 @@
-"""What the phases of `balance` share: key ranges, the files that hold them, and the columns that travel along."""
+"""What the phases of `balance` share: the columns that travel along, the files that hold them, and their duplicates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".arrow"
 KEY = "key"
-_KEYS = 1 << 64
+TIES = ("caption", "caption_id")
+"""What orders captions whose texts have one hash: of equal texts the smallest id comes first."""
 
 
 def schema(*more: tuple[str, Any]) -> pa.Schema:
@@ -52,11 +53,6 @@ def num_ranges(config: RunConfig, sources: Sources) -> int:
     return max(1, -(-num_captions(config, sources) // config.balance.match_items))
 
 
-def key_range(index: int, count: int) -> tuple[int, int | None]:
-    """Return the first key of part `index` of `count` equal parts, and the one after its last (None = the end)."""
-    return index * _KEYS // count, None if index + 1 == count else (index + 1) * _KEYS // count
-
-
 @contextmanager
 def open_files(run: Run, phase: str) -> Iterator[Sequence[SortedFile]]:
     """Map all files that a phase of this stage wrote; its seal is bound, so they are there."""
@@ -74,6 +70,24 @@ def open_files(run: Run, phase: str) -> Iterator[Sequence[SortedFile]]:
     finally:
         for one in opened:
             one.close()
+
+
+def without_repeats(table: pa.Table) -> tuple[pa.Table, int]:
+    """Keep of each text the first caption, of captions in order of (KEY, *TIES); return them and how many are gone.
+
+    Different texts with one hash are looked at as well: they are not duplicates.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = table.column(KEY).to_numpy()
+    same_key = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    captions = table.column("caption")
+    same_text = pc.equal(captions.take(pa.array(same_key)), captions.take(pa.array(same_key - 1))).to_numpy()
+    first = np.ones(len(keys), dtype=bool)
+    first[same_key] = ~same_text.astype(bool)
+    return table.filter(pa.array(first)), len(keys) - int(first.sum())
 
 
 def keep_pace(task: ShardTask, items: int, items_per_s: float) -> None:

@@ -1,5 +1,7 @@
 """Phase `unique`: exact duplicates of a text removed over all captions; of each text the smallest caption id stays.
 
+`match` has dropped those within each of its files; here go those that several files hold.
+
 Items are ranges of the text-hash space; a task reads its own range of every file that `match` wrote.
 """
 
@@ -16,19 +18,17 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.stages.balance.shared import (
     KEY,
     SUFFIX,
+    TIES,
     facts_of,
     keep_pace,
-    key_range,
     num_ranges,
     open_files,
     schema,
+    without_repeats,
 )
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow
-
     from synthclip_hpc.run import Run
 
 
@@ -48,39 +48,22 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_ranges(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Map the files of `match`; yield the function that does one range."""
-    import numpy as np
-    import pyarrow as pa
-
     from sharding.exchange import merge_range, write_sorted
+    from sharding.sorted_layout import key_range
 
     with open_files(run, "match") as files:
 
         def process(task: ShardTask) -> None:
             task.resumed(0)
             table = merge_range(files, *key_range(task.shard.index, plan.num_items))
-            first = is_first(table)
+            kept, duplicates = without_repeats(table)
             path = task.directory.staged_path(task.shard.index, task.attempt, plan.suffix)
-            facts = {"duplicates": str(table.num_rows - int(np.sum(first)))}
-            kept = table.filter(pa.array(first)).replace_schema_metadata(facts)
-            write_sorted(path, kept, KEY, ("caption", "caption_id"))
+            facts = {"duplicates": str(duplicates)}
+            write_sorted(path, kept.replace_schema_metadata(facts), KEY, TIES, in_order=True)
             keep_pace(task, table.num_rows, config.balance.items_per_s)
             task.publish(path, Counts(1, 1, 0, {}))
 
         yield process
-
-
-def is_first(table: pyarrow.Table) -> np.ndarray:
-    """Tell for each row, in order of (key, caption, caption id), whether its text is not that of the row before."""
-    import numpy as np
-
-    keys = table.column(KEY).to_numpy()
-    first = np.ones(len(keys), dtype=bool)
-    same_key = np.flatnonzero(keys[1:] == keys[:-1]) + 1
-    captions = table.column("caption")
-    # Different texts with one hash are looked at as well: they are not duplicates.
-    for row in same_key:
-        first[row] = captions[row].as_py() != captions[row - 1].as_py()
-    return first
 
 
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:

@@ -1,0 +1,1 @@
+"""The `diffusion` renderer: text-to-image pipelines of the diffusers library."""

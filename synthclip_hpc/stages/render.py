@@ -1,0 +1,194 @@
+"""Stage `render`: an image for each caption of the balanced set, as WebDataset tars (paper, section 3.3).
+
+A shard of images is a shard of the balanced set: same positions, same order. The next batch is drawn while the last one
+is encoded and written.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharding.drift import differences, explain
+from sharding.files import canonical_json
+from sharding.marker import Counts, Promise
+from sharding.plan import Plan, ShardRange
+from sharding.tar_log import TarLog
+from sharding.ustar import members
+from synthclip_hpc.config import RunConfig
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.place import Place
+from synthclip_hpc.rendering.drawing import Drawn, draw_batch
+from synthclip_hpc.rendering.registry import (
+    check_renderer,
+    gpus_of,
+    identity_of,
+    is_diffusion,
+    open_renderer,
+    pipeline_of,
+    recipe_of,
+)
+from synthclip_hpc.rendering.samples import Item, Made, reject_member, sample_members
+from synthclip_hpc.stages.balance.cut import layout as layout_of_cut
+from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
+from synthclip_hpc.stages.render_items import Reasons, inspect_tar, plan_recipe, read_items, whole_batches
+
+if TYPE_CHECKING:
+    from synthclip_hpc.rendering.renderer import Renderer
+    from synthclip_hpc.run import Run
+
+SUFFIX = ".tar"
+_LAID_OUT = ("seed", "recipe")
+"""Keys of the plan that are not the renderer's."""
+Shard = list[Item]
+
+
+def layout(config: RunConfig, sources: Sources) -> Plan:
+    """One tar for each shard of the balanced set; raises LayoutLater while its size is not known."""
+    check_renderer(config.render)
+    cut = layout_of_cut(config, sources)
+    identity = identity_of(config.render, config.balance.case, sources.pipeline)
+    return Plan(
+        stage="render",
+        phase="draw",
+        kind="map",
+        num_items=cut.num_items,
+        shard_items=cut.shard_items,
+        suffix=SUFFIX,
+        identity={"seed": config.seed, "recipe": recipe_of(identity), **identity},
+    )
+
+
+@contextmanager
+def open_drawer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
+    """Open the renderer once for an attempt; yield the function that draws one shard."""
+    render, pipeline = config.render, pipeline_of(config.render)
+    _refuse_another_plans(plan, identity_of(render, config.balance.case, pipeline))
+    renderer = open_renderer(render, config.balance.case, pipeline)
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="encoder") as encoder:
+            yield lambda task: _draw_shard(task, config, run, renderer, encoder)
+    finally:
+        renderer.close()
+
+
+def _refuse_another_plans(plan: Plan, found: dict[str, object]) -> None:
+    """Raise UserError when what images depend on is not what was planned: files or software may have changed since."""
+    planned = {key: value for key, value in plan.identity.items() if key not in _LAID_OUT}
+    if other := differences(planned, json.loads(canonical_json(found))):
+        raise UserError(
+            f"render/draw was planned with something else than what is here:\n{explain(other)}\n"
+            "Restore it, or start a new run with what is there (render.reuse takes over the images that are the same)"
+        )
+
+
+def _draw_shard(task: ShardTask, config: RunConfig, run: Run, renderer: Renderer, encoder: ThreadPoolExecutor) -> None:
+    from synthclip_hpc.rendering.jpeg import jpeg_encoder
+
+    items, recipe, batch_items = read_items(run, task.shard), plan_recipe(task.plan), config.render.batch_items
+    encode = jpeg_encoder(config.render)
+    log: TarLog[Reasons] = TarLog.open(
+        task.directory, task.shard.index, task.attempt, whole_batches(items, batch_items, recipe)
+    )
+    with log:
+        reasons = list(log.kept.facts)
+        task.resumed(log.kept.num_items)
+
+        def write(batch: Shard, drawn: list[Drawn]) -> None:
+            contents = []
+            for item, one in zip(batch, drawn, strict=True):
+                picture = one.picture
+                if picture.pixels is None:
+                    contents.append(reject_member(item, str(picture.reject_reason), one.tries))
+                    continue
+                made = Made(one.seed, one.tries, recipe, {**renderer.facts, **picture.facts})
+                contents += sample_members(item, made, encode(picture.pixels))
+            log.append(members(contents))
+            reasons.extend(one.picture.reject_reason for one in drawn)
+            task.progress(len(reasons))
+
+        behind: Future[None] | None = None
+        try:
+            for start in range(log.kept.num_items, len(items), batch_items):
+                task.safe_point()
+                batch = items[start : start + batch_items]
+                captions = [(item.caption_id, item.caption) for item in batch]
+                drawn = draw_batch(renderer.draw, captions, config.seed, config.render.max_tries)
+                if behind is not None:
+                    behind.result()
+                behind = encoder.submit(write, batch, drawn)
+                _keep_pace(task, start + len(batch) - log.kept.num_items, config.render.items_per_s)
+        finally:
+            if behind is not None:
+                behind.result()
+        task.publish(log.finish(), Counts.of(reasons))
+
+
+def _keep_pace(task: ShardTask, items: int, items_per_s: float) -> None:
+    """Wait until so many items would have taken this long, with safe points in between."""
+    until = task.started + items / items_per_s if items_per_s else 0.0
+    while (left := until - time.monotonic()) > 0:
+        task.safe_point()
+        time.sleep(min(0.2, left))
+
+
+def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
+    """Count the images of a finished shard, rejects by reason; TarError for those of other captions."""
+    return inspect_tar(path, read_items(run, shard), plan_recipe(plan))
+
+
+def check_place(config: RunConfig, place: Place) -> None:
+    """Raise UserError when the renderer could not be opened where the workers are going to run."""
+    from synthclip_hpc.rendering.preflight import check_place as check
+
+    check(config.render, place)
+
+
+def promise(config: RunConfig) -> Promise:
+    """Return `bytes` where an image made again is the same, else `items`.
+
+    Drawing with glyphs is exact; a pipeline on the CPU repeats its bytes with the same software, number of threads and
+    CPU type. The kernels of GPUs do not promise it, and of a renderer of the user's nobody knows.
+    """
+    render = config.render
+    exact = render.renderer == "glyphs" or (
+        is_diffusion(render) and render.device == "cpu" and not render.diffusion.compile
+    )
+    return "bytes" if exact else "items"
+
+
+def estimate(config: RunConfig) -> Estimate:
+    """Return what one image costs."""
+    render = config.render
+    bytes_per_item = (0.1 * render.size**2, 0.6 * render.size**2)
+    if render.renderer == "glyphs":
+        pace = render.items_per_s
+        seconds = (1 / pace, 1 / pace) if pace else (1 / 1500, 1 / 500)
+        return Estimate(bytes_per_item, seconds, "measured: glyphs, one core")
+    if render.device == "cpu":
+        return Estimate(bytes_per_item, (1, 400), "measured: Stable Diffusion's shape on one CPU")
+    if is_diffusion(render) and render.preset in (None, "sd15"):
+        return Estimate(bytes_per_item, (0.2, 0.9), "the paper: 0.9 s on an A100; a newer card: 0.2 s", device="GPU")
+    return Estimate(bytes_per_item, (0.02, 0.9), "published figures of one-step and 50-step models", device="GPU")
+
+
+PHASES = (
+    Phase(
+        stage="render",
+        name="draw",
+        kind="map",
+        upstream=lambda config: (("concepts", "read"), ("balance", "cut")),
+        layout=layout,
+        open=open_drawer,
+        inspect=inspect,
+        estimate=estimate,
+        promise=promise,
+        gpus=lambda config: gpus_of(config.render),
+        check_place=check_place,
+    ),
+)
