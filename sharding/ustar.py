@@ -61,11 +61,12 @@ def members(contents: Iterable[tuple[str, bytes]]) -> bytes:
 
 def name_fault(name: str) -> str | None:
     """What would make a member of this name dangerous to unpack or no file; None for a good name."""
-    if name.startswith("/"):
+    # Slices, because this is asked of every member of a data set: a method costs twice as much.
+    if name[:1] == "/":
         return "absolute"
     if ".." in name and ".." in name.split("/"):
         return "one that leads out of its folder ('..')"
-    if name.endswith("/"):
+    if name[-1:] == "/":
         return "a directory's"
     if "\0" in name:
         return "one with a NUL in it"

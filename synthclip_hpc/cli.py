@@ -11,6 +11,7 @@ VERBS = {
     "submit": "plan stages and start them",
     "preview": "write a few captions and show how they come about",
     "coverage": "which concepts a set of captions covers, before and after balancing",
+    "sample": "a contact sheet of the images there are so far",
     "status": "what is done, what runs, what failed",
     "resume": "start again what is neither finished nor alive",
     "cancel": "end what is alive",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from synthclip_hpc.stages.phase import Phase
 
 STAGES = ("concepts", "captions", "balance", "render", "merge", "train", "eval", "report")
-BUILT = ("concepts", "captions", "balance")
+BUILT = ("concepts", "captions", "balance", "render", "merge")
 
 
 def phases_of(stage: str) -> tuple[Phase, ...]:

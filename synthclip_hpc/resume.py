@@ -13,7 +13,7 @@ PROG = "python -m synthclip_hpc.resume"
 def resume(argv: list[str]) -> int:
     """Submit the missing shards of every started phase and chain the rest; return the exit code."""
     run, options = parse_config_options(LaunchOptions, argv, PROG, "Start again what is neither finished nor alive.")
-    from synthclip_hpc.launch.carrying_out import carry_out
+    from synthclip_hpc.carrying_out import carry_out
     from synthclip_hpc.launch.chain import started_stages
     from synthclip_hpc.launch.environment import use_latest
     from synthclip_hpc.launch.launching import resolve_cluster

@@ -17,7 +17,7 @@ PROG = "python -m synthclip_hpc.submit"
 def submit(argv: list[str]) -> int:
     """Parse, plan, start; return the exit code."""
     run, options = parse_config_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
-    from synthclip_hpc.launch.carrying_out import carry_out
+    from synthclip_hpc.carrying_out import carry_out
     from synthclip_hpc.launch.chain import with_upstream
     from synthclip_hpc.launch.launching import resolve_cluster
     from synthclip_hpc.pipeline import BUILT, STAGES, parse_stages

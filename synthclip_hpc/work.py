@@ -7,6 +7,7 @@ import errno
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,9 @@ from sharding.seal import load_seal
 from slurm.signals import Stopped
 from synthclip_hpc import provenance
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.gpu_samples import sampled_gpu
 from synthclip_hpc.lanes import LaneEnded, Lanes, SafePoint
+from synthclip_hpc.models.start_delay import start_delay_s
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import Phase, ShardTaken, ShardTask
 
@@ -49,6 +52,8 @@ class Bench:
     started: float = field(default_factory=time.monotonic)
     submission: str | None = None
     """Its name; None when the command that submits does the work itself."""
+    num_elements: int = 1
+    """Elements of the submission, which may all start at once."""
 
     @property
     def directory(self) -> PhaseDirectory:
@@ -103,8 +108,12 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
     todo = [shard for shard in shards if not _finished(bench, shard)]
     if not todo:
         return failed
-    started = time.monotonic()
-    with bench.phase.open(bench.config, bench.run, bench.plan) as process:
+    with ExitStack() as stack:
+        if bench.phase.gpus(bench.config):
+            _wait(bench)
+            stack.enter_context(sampled_gpu(bench.journal))
+        started = time.monotonic()
+        process = stack.enter_context(bench.phase.open(bench.config, bench.run, bench.plan))
         bench.journal.event("ready", seconds=round(time.monotonic() - started, 3))
         num_lanes = min(bench.phase.lanes(bench.config), len(todo))
         if num_lanes == 1:
@@ -114,6 +123,15 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
             in_lane = dataclasses.replace(bench, stop=lanes)
             lanes.run(num_lanes, todo, lambda share: _work_off(in_lane, process, share, failed, error_limit))
     return failed
+
+
+def _wait(bench: Bench) -> None:
+    """Let the many elements that start in the same second not read the same weights all at once."""
+    until = time.monotonic() + start_delay_s(bench.attempt, bench.num_elements)
+    while (left := until - time.monotonic()) > 0:
+        if bench.stop is not None:
+            bench.stop.check()
+        time.sleep(min(1.0, left))
 
 
 def _work_off(

@@ -95,6 +95,7 @@ def _element(
         inputs_hash=bound_inputs(run, phase, config),
         stop=stop,
         submission=submission.name,
+        num_elements=submission.num_elements,
     )
     return "failed" if work(bench, shards, config.retries.errors) else "completed"
 

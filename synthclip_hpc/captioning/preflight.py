@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from synthclip_hpc.captioning.prompts import PLACE, Prompts, TemplatePrompts, To
 from synthclip_hpc.captioning.registry import settled
 from synthclip_hpc.config import CaptionsConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.models.packages import is_found, missing_here, missing_in
 from synthclip_hpc.place import Place
 
 if TYPE_CHECKING:
@@ -26,19 +25,6 @@ _LONGEST_CONCEPT = "\N{FOX FACE}" * MAX_CONCEPT_CHARACTERS
 """No concept is longer in tokens: a byte-level tokenizer makes at most one token of a byte, four of this sign."""
 _TEMPLATE_TOKENS = 64
 """What a chat template puts around a prompt, generously."""
-_ASK_TIMEOUT_S = 60
-_QUESTION = """
-import importlib.util, json, sys
-missing = []
-for name in sys.argv[1:]:
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        missing.append(name)
-print(json.dumps(missing))
-"""
 
 
 def check_place(config: CaptionsConfig, place: Place, model: ModelFiles | None, prompts: Prompts) -> None:
@@ -58,10 +44,10 @@ def _check_own_engine(config: CaptionsConfig, place: Place) -> None:
     if place.container is not None:
         return
     module = config.engine.partition(":")[0]
-    if place.python is None and _is_found(module):
+    if place.python is None and is_found(module):
         return
     # Workers are started by `python -m`, which finds what lies in the folder of the submission; this command may not.
-    if _missing_in(place.python or [sys.executable], (module,)):
+    if missing_in(place.python or [sys.executable], (module,)):
         where = "here" if place.python is None else f"by slurm.python={' '.join(place.python)}"
         raise UserError(
             f"captions.engine={config.engine}: No module named {module!r} is found {where}; install it where workers "
@@ -73,7 +59,7 @@ def _check_packages(config: CaptionsConfig, place: Place) -> None:
     if place.container is not None:
         return  # what is in an image can only be seen from within
     names = _PACKAGES[config.engine]
-    missing = _missing_here(names) if place.python is None else _missing_in(place.python, names)
+    missing = missing_here(names) if place.python is None else missing_in(place.python, names)
     if missing:
         where = "here" if place.python is None else f"in slurm.python={' '.join(place.python)}"
         extra = _EXTRAS[config.engine][config.device]
@@ -81,33 +67,6 @@ def _check_packages(config: CaptionsConfig, place: Place) -> None:
             f"captions.engine={config.engine}: {', '.join(missing)} is not installed {where}; "
             f"install the extra: pip install 'synthclip-hpc[{extra}]'"
         )
-
-
-def _missing_here(names: tuple[str, ...]) -> list[str]:
-    return [name for name in names if not _is_found(name)]
-
-
-def _is_found(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # no such package around it; no name that a module can have
-        return False
-
-
-def _missing_in(python: list[str], names: tuple[str, ...]) -> list[str]:
-    """Ask another python, without importing more than the packages around a module: a minute on some login nodes."""
-    try:
-        done = subprocess.run(
-            [*python, "-c", _QUESTION, *names],
-            capture_output=True,
-            text=True,
-            timeout=_ASK_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-        )
-        missing: list[str] = json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return []  # it may exist on the nodes alone; the worker will say
-    return missing
 
 
 def _check_gpus(config: CaptionsConfig, place: Place) -> None:

@@ -18,17 +18,16 @@ from sharding.files import make_directory, open_new, publish, remove, sync, writ
 from sharding.tar_scan import TarError, mapped, samples, scan
 from synthclip_hpc.dataset.columns import OWN_SOURCE, PARTS, index_schema, tar_name
 from synthclip_hpc.dataset.folder import Tar
+from synthclip_hpc.dataset.tar_files import TarFiles
 
 _WRITE_SAMPLES = 64
 
 Row = dict[str, Any]
-ReadPart = Callable[[Row, str], "bytes | None"]
 
 
 def write_even(
     rows: Iterable[Row],
-    texts: Callable[[Row], bytes],
-    part: ReadPart,
+    tars: TarFiles,
     folder: Path,
     shard_items: int,
     first_number: int,
@@ -37,8 +36,8 @@ def write_even(
 ) -> Iterator[tuple[Tar, Any]]:
     """Write the samples of index rows into `folder`, one tar after the other; yield each with its own index rows.
 
-    `texts` gives the caption of a row, `part` the bytes of its image or json. A tar that an earlier attempt finished is
-    taken as it is. `first_number` is the key of the first sample of another source. Raises OSError as it comes.
+    `tars` has the old ones, by the numbers of the rows. A tar that an earlier attempt finished is taken as it is.
+    `first_number` is the key of the first sample of another source. Raises OSError as it comes.
     """
     numbers, remaining = count(first_number), iter(rows)
     for number in count():
@@ -48,7 +47,7 @@ def write_even(
         keys = [row["key"] if row["source"] == OWN_SOURCE else f"{next(numbers):09d}" for row in portion]
         path = folder / tar_name(number)
         if not path.exists():
-            _write(path, portion, keys, texts, part, attempt, safe_point)
+            _write(path, portion, keys, tars, attempt, safe_point)
         safe_point()
         yield _indexed(path, number, portion, keys)
 
@@ -57,8 +56,7 @@ def _write(
     path: Path,
     rows: list[Row],
     keys: list[str],
-    texts: Callable[[Row], bytes],
-    part: ReadPart,
+    tars: TarFiles,
     attempt: str,
     safe_point: Callable[[], None],
 ) -> None:
@@ -71,11 +69,10 @@ def _write(
             safe_point()
             members: list[tuple[str, bytes]] = []
             for row, key in zip(rows[start : start + _WRITE_SAMPLES], keys[start:], strict=False):
-                image, record = part(row, "image"), part(row, "json")
-                assert image is not None
-                members += [(f"{key}.{row['image']}", image), (f"{key}.txt", texts(row))]
-                if record is not None:
-                    members.append((f"{key}.json", record))
+                sample = tars.sample(row)
+                members += [(f"{key}.{row['image']}", sample.image), (f"{key}.txt", sample.txt.encode())]
+                if sample.json is not None:
+                    members.append((f"{key}.json", sample.json))
             write(descriptor, ustar.members(members))
         write(descriptor, ustar.END)
         sync(descriptor)

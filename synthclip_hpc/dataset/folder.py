@@ -12,6 +12,8 @@ from typing import NamedTuple
 from sharding.files import canonical_json, checksum, make_directory, sync_directory, write_file
 from synthclip_hpc.dataset.columns import CHECKSUMS, SHARDS, SIZES, tar_name
 
+SIZES_PATH = f"{SHARDS}/{SIZES}"
+# What a file system answers that has no hard links, or none from there to here.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
 
 
@@ -25,51 +27,48 @@ class Tar(NamedTuple):
     sha256: str
 
 
-def link(target: Path, name: Path, will_be: Path) -> None:
-    """Make `name` a hard link of the file `target`; where there can be none, a symbolic link.
+def link(target: Path, name: Path, will_be: Path, later: Path | None = None) -> None:
+    """Make `name`, which is renamed to `will_be` with its folder, a hard link of the file `target`.
 
-    The symbolic link is relative where target and `will_be`, which `name` is renamed to with its folder, belong to one
-    run, so that the run can be moved as a whole.
+    Where there can be none it becomes a symbolic link to `later` (default: the target): a relative one, so that a run
+    can be moved or copied as a whole.
     """
     try:
         os.link(target, name)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        run = will_be.parents[2] if will_be.parent.name == SHARDS else will_be.parents[1]
-        inside = target.is_relative_to(run)
-        name.symlink_to(os.path.relpath(target, will_be.parent) if inside else target)
+        name.symlink_to(os.path.relpath(later or target, will_be.parent))
 
 
-def fill(staged: Path, final: Path, tars: Iterable[Tar], files: Mapping[str, bytes | tuple[Path, Path]]) -> None:
-    """Make the new folder `staged`, which becomes `final`: links to the tars, sizes, further files, all checksums.
-
-    Of `files` a name is given its content, or (the file to link, the path at which it will be found later).
-    """
+def begin(staged: Path) -> None:
+    """Make the new folder, empty but for the folder of its tars."""
     shutil.rmtree(staged, ignore_errors=True)
     make_directory(staged / SHARDS)
+
+
+def finish(staged: Path, final: Path, tars: Iterable[Tar], links: Mapping[str, tuple[Path, Path]]) -> None:
+    """Add to the folder what is linked, and the checksums of all that is in it then; it becomes `final` later.
+
+    `links`: name -> (the file, the path at which it will be found later). Durable on return.
+    """
     sums: dict[str, str] = {}
     sizes: dict[str, int] = {}
     for number, tar in enumerate(tars):
         name = tar_name(number)
         link(tar.path, staged / SHARDS / name, final / SHARDS / name)
         sums[f"{SHARDS}/{name}"], sizes[name] = tar.sha256, tar.num_samples
-    for name, content in {**files, f"{SHARDS}/{SIZES}": canonical_json(sizes)}.items():
-        if isinstance(content, bytes):
-            write_file(staged / name, content)
-            sums[name] = checksum(staged / name)[1]
-        else:
-            made, later = content
-            sums[name] = checksum(made)[1]
-            try:
-                os.link(made, staged / name)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                (staged / name).symlink_to(os.path.relpath(later, (final / name).parent))
-    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    write_file(staged / CHECKSUMS, lines.encode())
-    _flush(staged)
+    write_file(staged / SHARDS / SIZES, canonical_json(sizes))
+    own = [SIZES_PATH, *(path.name for path in staged.iterdir() if path.is_file())]
+    sums |= {name: checksum(staged / name)[1] for name in own}
+    for name, (made, later) in links.items():
+        link(made, staged / name, final / name, later)
+        sums[name] = checksum(made)[1]
+    write_file(staged / CHECKSUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
+    for name in (*own, CHECKSUMS):
+        _flush(staged / name)
+    sync_directory(staged / SHARDS)
+    sync_directory(staged)
 
 
 def exchange(staged: Path, final: Path, aside: Path) -> None:
@@ -93,17 +92,9 @@ def exchange(staged: Path, final: Path, aside: Path) -> None:
     sync_directory(final.parent)
 
 
-def _flush(folder: Path) -> None:
-    """Flush to disk what was written here, before a name that others know leads to it."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            continue
-        if path.is_dir():
-            sync_directory(path)
-        elif path.parent == folder or path.name == SIZES:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    sync_directory(folder)
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Whether encoded images look whole, told from their first and last bytes: a look that costs less than a microsecond."""
+"""Whether encoded images look whole, told from their first and last bytes: a look of less than a microsecond."""
 
 from __future__ import annotations
 

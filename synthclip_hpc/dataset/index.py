@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from synthclip_hpc.dataset.caption_ids import Ids, find_rows
 from synthclip_hpc.dataset.columns import CAPTION_IDS, INDEX, SHARDS, index_schema, tar_name
-from synthclip_hpc.dataset.foreign_tar import caption_of
 from synthclip_hpc.dataset.index_file import GROUP_ROWS
+from synthclip_hpc.dataset.tar_files import Sample, TarFiles
 from synthclip_hpc.errors import UserError
 
-_GROUPS, _TARS = 32, 64
-
-
-class Sample(NamedTuple):
-    """One pair of an image and its caption."""
-
-    key: str
-    """Unique in its tar."""
-    image: bytes
-    """Encoded; for the run's own images a JPEG."""
-    txt: str
-    """The caption: the tar's `.txt`, else `caption` of its `.json`."""
-    json: bytes | None
-    """The record as it stands in the tar; None where a sample of another source has none."""
+_GROUPS = 32
 
 
 class DatasetIndex:
@@ -42,12 +28,12 @@ class DatasetIndex:
     process that forks opens its own.
     """
 
-    def __init__(self, folder: Path, file: Any) -> None:
-        """Use `open`."""
+    def __init__(self, folder: Path, file: Any, tar_path: Callable[[int], Path] | None = None) -> None:
+        """Use `open`; this is for an index (an open ParquetFile) that is not in its folder yet."""
         self.folder = folder
         self._file = file
         self._groups: OrderedDict[int, Any] = OrderedDict()
-        self._tars: OrderedDict[int, int] = OrderedDict()
+        self._tars = TarFiles(tar_path or self.tar_path)
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
@@ -79,7 +65,7 @@ class DatasetIndex:
         import pyarrow as pa
 
         wanted = np.asarray(numbers, np.int64)
-        if len(wanted) and not (0 <= wanted.min() and wanted.max() < len(self)):
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"sample {wanted.min()}..{wanted.max()} of a data set of {len(self)}")
         order = np.argsort(wanted, kind="stable")
         groups, inside = np.divmod(wanted[order], GROUP_ROWS)
@@ -99,16 +85,7 @@ class DatasetIndex:
             raise IndexError(f"sample {number} of a data set of {len(self)}")
         group, inside = divmod(number, GROUP_ROWS)
         row = self._group(group).slice(inside, 1).to_pylist()[0]
-        return self.read_row(row)
-
-    def read_row(self, row: dict[str, Any]) -> Sample:
-        """Return the sample that a row of the index tells of."""
-        import json
-
-        image, text, record = (self._part(row, part) for part in ("image", "txt", "json"))
-        assert image is not None
-        caption = caption_of(text, json.loads(record) if text is None and record is not None else None)
-        return Sample(row["key"], image, text.decode() if text is not None else caption or "", record)
+        return self._tars.sample(row)
 
     def by_caption_id(self, caption_id: int) -> Sample:
         """Return the first sample of a caption id. Raises KeyError when there is none."""
@@ -132,8 +109,7 @@ class DatasetIndex:
     def close(self) -> None:
         """Close all files."""
         self._file.close()
-        while self._tars:
-            os.close(self._tars.popitem()[1])
+        self._tars.close()
 
     def __enter__(self) -> Self:
         return self
@@ -160,21 +136,3 @@ class DatasetIndex:
             if len(self._groups) > _GROUPS:
                 self._groups.popitem(last=False)
         return self._groups[number]
-
-    def _part(self, row: dict[str, Any], part: str) -> bytes | None:
-        offset, size, number = row[f"{part}_offset"], row[f"{part}_size"], row["tar"]
-        if offset is None:
-            return None
-        if number in self._tars:
-            self._tars.move_to_end(number)
-        else:
-            try:
-                self._tars[number] = os.open(self.tar_path(number), os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError as error:
-                raise UserError(f"{self.tar_path(number)}: not there, the index counts on it; merge again") from error
-            if len(self._tars) > _TARS:
-                os.close(self._tars.popitem(last=False)[1])
-        data = os.pread(self._tars[number], size, offset)
-        if len(data) != size:
-            raise UserError(f"{self.tar_path(number)}, byte {offset}: {row['key']} is cut off; fetch or make it again")
-        return data

@@ -2,14 +2,14 @@
 
 The JSON records of a tar are parsed together, by Arrow, and compared column by column: looking at a sample must not
 take longer than hashing it does. Only when something is wrong are they looked at one by one, to name the first. The
-content of the JPEGs needs no check of its own, as the whole file's checksum is compared with the one it was sealed with.
+content of the JPEGs needs no check of its own: the whole file's checksum is compared with the one it was sealed with.
 """
 
 from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,19 +19,19 @@ from synthclip_hpc.dataset.contents import Found
 
 REJECT = "__reject__/"
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-_PARTS = {"jpg", "txt", "json"}
+PARTS = {"jpg", "txt", "json"}
 
 
-def read_own(content: bytes | mmap.mmap, path: Path, wanted: Any, number: int) -> Found:
+def read_own(content: bytes | mmap.mmap, path: Path, wanted: Any, recipe: str, number: int) -> Found:
     """Check a render tar against its captions and return its rows, number `number` of the data set.
 
     `wanted` is the Arrow table of its captions in order: position (uint64), caption_id (uint64), caption (string).
-    Raises TarError, which names the byte, for whatever does not fit.
+    `recipe` is what all its images must be of. Raises TarError, which names the byte, for whatever does not fit.
     """
     rejects: list[Member] = []
     kept: list[Sample] = []
 
-    def members() -> Any:
+    def members() -> Iterator[Member]:
         for member in scan(content, path):
             if member.name.startswith(REJECT):
                 rejects.append(member)
@@ -42,11 +42,11 @@ def read_own(content: bytes | mmap.mmap, path: Path, wanted: Any, number: int) -
 
     kept.extend(samples(members(), path))
     for sample in kept:
-        if sample.members.keys() != _PARTS:
+        if sample.members.keys() != PARTS:
             first = next(iter(sample.members.values()))
             raise TarError(path, first.offset, f"sample {sample.key} has {sorted(sample.members)}, not jpg, txt, json")
     places = _places(kept, rejects, wanted, path)
-    return _found(content, path, kept, rejects, places, wanted, number)
+    return _found(content, path, kept, rejects, places, wanted, recipe, number)
 
 
 def _places(kept: Sequence[Sample], rejects: Sequence[Member], wanted: Any, path: Path) -> tuple[list[int], list[int]]:
@@ -75,6 +75,7 @@ def _found(
     rejects: Sequence[Member],
     places: tuple[list[int], list[int]],
     wanted: Any,
+    recipe: str,
     number: int,
 ) -> Found:
     import pyarrow as pa
@@ -89,9 +90,9 @@ def _found(
     captions = wanted.take(pa.array(places[0], pa.int64()))
     told = [content[text.offset : text.offset + text.size] for text in texts]
     raw = [content[record.offset : record.offset + record.size] for record in records]
-    facts = _records(raw, captions, told)
+    facts = _records(raw, captions, told, recipe)
     if facts is None:
-        _tell_first_fault(path, texts, told, records, raw, captions)
+        _tell_first_fault(path, texts, told, records, raw, captions, recipe)
     refused = wanted.take(pa.array(places[1], pa.int64()))
     reasons = _reasons(content, path, rejects, refused)
     for part, members in (("image", images), ("txt", texts), ("json", records)):
@@ -111,7 +112,7 @@ def _found(
     return Found(columns, num, len(rejects))
 
 
-def _records(raw: Sequence[bytes], captions: Any, told: Sequence[bytes]) -> Any | None:
+def _records(raw: Sequence[bytes], captions: Any, told: Sequence[bytes], recipe: str) -> Any | None:
     """Parse all records at once; None when anything does not parse or agree."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -136,7 +137,7 @@ def _records(raw: Sequence[bytes], captions: Any, told: Sequence[bytes]) -> Any 
             table.column("caption_id").equals(captions.column("caption_id").cast(pa.string())),
             table.column("caption").equals(wanted),
             pa.chunked_array([pa.array(told, pa.binary())]).equals(wanted.cast(pa.binary())),
-            len(pc.unique(table.column("recipe"))) == 1,
+            pc.unique(table.column("recipe")).to_pylist() == [recipe],
         )
     except pa.ArrowException:
         return None
@@ -150,8 +151,8 @@ def _tell_first_fault(
     records: Sequence[Member],
     raw: Sequence[bytes],
     captions: Any,
+    recipe: str,
 ) -> NoReturn:
-    recipe = None
     for place, row in enumerate(captions.to_pylist()):
         if told[place] != row["caption"].encode():
             raise TarError(path, texts[place].offset, f"{texts[place].name} is not the caption {row['caption']!r}")
@@ -167,9 +168,8 @@ def _tell_first_fault(
                 raise TarError(path, offset, f"{name} has {key} {record.get(key)!r}, the balanced set has {value!r}")
         if not isinstance(record.get("seed"), int) or not isinstance(record.get("recipe"), str):
             raise TarError(path, offset, f"{name} lacks a seed (a whole number) or a recipe (text)")
-        recipe = recipe or record["recipe"]
         if record["recipe"] != recipe:
-            raise TarError(path, offset, f"{name} is of recipe {record['recipe']}, those before it of {recipe}")
+            raise TarError(path, offset, f"{name} is of recipe {record['recipe']}, this run's is {recipe}")
     raise TarError(path, records[0].offset, "the records do not hold one JSON object a sample, a line each")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,8 @@ class TarSource:
 
     def identity(self) -> dict[str, Any]:
         """Return what a plan keeps of it: name, cap, and a fingerprint of sizes and samples of the tars' bytes."""
-        found = remembered(
-            "tar-sources", [_VERSION, stamps(self.tars)], lambda: fingerprint([sample_file(tar, 2) for tar in self.tars])
-        )
+        key = [_VERSION, stamps(self.tars)]
+        found = remembered("tar-sources", key, lambda: fingerprint([sample_file(tar, 2) for tar in self.tars]))
         return {"name": self.name, "cap": self.cap, "tars": len(self.tars), "fingerprint": found}
 
 
@@ -105,7 +105,7 @@ def _tars_below(folder: Path, given: str) -> list[Path]:
 def _up_to(tars: list[Path], cap: int) -> list[Path]:
     counted = 0
     for number, tar in enumerate(tars):
-        counted += remembered("tar-samples", [_VERSION, stamps([tar])], lambda tar=tar: _num_samples(tar))
+        counted += remembered("tar-samples", [_VERSION, stamps([tar])], partial(_num_samples, tar))
         if counted >= cap:
             return tars[: number + 1]
     return tars

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharding.plan import check_bound
 from sharding.seal import load_seal
@@ -15,7 +16,7 @@ from synthclip_hpc import provenance
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards
-from synthclip_hpc.launch.liveness import earlier_living, is_being_submitted, living, open_submissions
+from synthclip_hpc.launch.liveness import NO_CLUSTER, earlier_living, is_being_submitted, living, open_submissions
 from synthclip_hpc.place import Place, local_place
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import check_tasks
@@ -24,6 +25,8 @@ from synthclip_hpc.submissions import Submission, all_submissions, update, withd
 if TYPE_CHECKING:
     from synthclip_hpc.launch.arrays import Target
 
+_HELD_POLL_S = 0.1
+"""Another command replaces a plan in milliseconds."""
 CLUSTERS = ("auto", "local", "slurm", "onemachine")
 
 
@@ -123,8 +126,9 @@ class _Starter:
             for key in (link.phase.key, *("/".join(up) for up in link.phase.upstream(self.config)))
         }
         known = [one for one in all_submissions(self.run) if f"{one.stage}/{one.phase}" in wanted]
-        self.alive = living(known, assume_ended=self.assume_ended)
-        names = {one.name for one in self.alive}
+        found = living(known, assume_ended=self.assume_ended)
+        self.alive = [one for one in found if one.cluster != NO_CLUSTER]
+        names = {one.name for one in found}
         for one in open_submissions(known):
             if one.name not in names and not self.assume_ended:
                 update(one, state="ended")
@@ -132,6 +136,7 @@ class _Starter:
     def _take(self, link: Link) -> bool:
         """Do what one phase needs; False when the chain cannot go on behind it now."""
         key = link.phase.key
+        check_bound(link.directory(self.run), link.plan)  # what is alive may be another command's, of another plan
         if is_sealed(self.run, link):
             self.started.lines.append(f"{key}: done ({link.plan.num_shards} of {link.plan.num_shards} shards sealed)")
             return True
@@ -167,7 +172,7 @@ class _Starter:
     def _join(self, link: Link, submission: Submission) -> bool:
         """Take note of a submission that is alive; one whose command died before its seal job gets that job now."""
         key = link.phase.key
-        if submission.cluster != "local" and not submission.record.get("seal_jobs"):
+        if submission.cluster == "slurm" and not submission.record.get("seal_jobs"):
             if is_being_submitted(submission) or not submission.record.get("array_jobs"):
                 self.started.lines.append(
                     f"{key}: {submission.name} is being submitted by another command, or was left half-way; "
@@ -209,32 +214,48 @@ class _Starter:
                 f"{link.phase.key} would wait for {after}, which is at work on another cluster; "
                 "submit this stage when it has finished"
             )
-        facts = provenance.of_submission(sys.argv)
-        if self.target is None:
-            from synthclip_hpc.launch import local
-
-            claimed = local.claim_link(self.run, link, missing, self.config, after, facts)
-        else:
-            from synthclip_hpc.launch import arrays
-
-            claimed = arrays.claim_link(self.run, link, missing, self.config, self.target, after, facts)
+        claimed = self._claim_as_first(link, missing)
         if claimed is None:
-            return None
-        try:
-            first = not earlier_living(self.run, claimed, assume_ended=self.assume_ended)
-            if first:
-                # From here on nobody replaces the plan: the claim is seen. Until here another command may have.
-                check_bound(link.directory(self.run), link.plan)
-        except BaseException:
-            withdraw(claimed)
-            raise
-        if not first:
-            withdraw(claimed)
             return None
         if self.target is None:
             self.local.append(claimed)
             return claimed
-        return arrays.submit_claimed(self.run, link, claimed, self.target)
+        from synthclip_hpc.launch.arrays import submit_claimed
+
+        return submit_claimed(self.run, link, claimed, self.target)
+
+    def _claim_as_first(self, link: Link, missing: Sequence[int]) -> Submission | None:
+        """Claim a submission of this plan; None when another one of it is alive. Raises PlanReplaced.
+
+        Once the claim is there nobody replaces the plan any more; until then another command may have, or be about it.
+        """
+        facts = provenance.of_submission(sys.argv)
+        while True:
+            claimed = self._claim(link, missing, facts)
+            if claimed is None:
+                continue  # the number was taken, perhaps for another phase: the next one
+            try:
+                earlier = earlier_living(self.run, claimed, assume_ended=self.assume_ended)
+                check_bound(link.directory(self.run), link.plan)
+            except BaseException:
+                withdraw(claimed)
+                raise
+            if not earlier:
+                return claimed
+            withdraw(claimed)
+            if all(one.cluster != NO_CLUSTER for one in earlier):
+                return None
+            time.sleep(_HELD_POLL_S)
+            check_bound(link.directory(self.run), link.plan)  # before a claim that the other command would meet
+
+    def _claim(self, link: Link, missing: Sequence[int], facts: dict[str, Any]) -> Submission | None:
+        if self.target is None:
+            from synthclip_hpc.launch import local
+
+            return local.claim_link(self.run, link, missing, self.config, self.after, facts)
+        from synthclip_hpc.launch import arrays
+
+        return arrays.claim_link(self.run, link, missing, self.config, self.target, self.after, facts)
 
 
 def last_job(submission: Submission) -> str:

@@ -90,7 +90,7 @@ def recipe_of(identity: Mapping[str, Any]) -> str:
 def open_renderer(render: RenderConfig, case: str, pipeline: PipelineFiles | None) -> Renderer:
     """Open the configured renderer; `case` is how concepts are found in captions. Raises UserError."""
     if render.renderer == "glyphs":
-        from synthclip_hpc.rendering.glyphs.glyphs import GlyphsRenderer
+        from synthclip_hpc.rendering.glyphs.renderer import GlyphsRenderer
 
         return GlyphsRenderer(render.style, render.size, render.glyphs.redrawn, case)
     if pipeline is not None:

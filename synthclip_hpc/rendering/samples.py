@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,11 +48,28 @@ class Made:
 
 
 def sample_members(item: Item, made: Made, jpeg: bytes) -> list[tuple[str, bytes]]:
-    """Return (name, content) of the members of one sample.
+    """Return (name, content) of the members of one sample."""
+    key, record = item.key, _of_item(item) | _of_image(made, jpeg) | dict(made.facts)
+    return [(f"{key}.jpg", jpeg), (f"{key}.txt", item.caption.encode()), (f"{key}.json", _line(record))]
 
-    Ids are strings: 64 bits without a sign fit neither JSON readers nor the integers of `datasets`.
-    """
-    record = {
+
+def made_of(record: Mapping[str, Any], jpeg: bytes, item: Item, recipe: str) -> Made | None:
+    """Return how an image of another run came about, from its `key.json`; None when it is not this item's image."""
+    try:
+        made = Made(record["seed"], record["tries"], record["recipe"], {})
+        same = record["caption_id"] == str(item.caption_id) and record["caption"] == item.caption
+        whole = record["crc32"] == zlib.crc32(jpeg)
+    except KeyError:  # a record of another program
+        return None
+    if not (same and whole and made.recipe == recipe):
+        return None
+    known = _of_item(item).keys() | _of_image(made, jpeg).keys()
+    return replace(made, facts={key: value for key, value in record.items() if key not in known})
+
+
+def _of_item(item: Item) -> dict[str, Any]:
+    """Ids are strings: 64 bits without a sign fit neither JSON readers nor the integers of `datasets`."""
+    return {
         "caption_id": str(item.caption_id),
         "concept_id": "" if item.concept_id is None else str(item.concept_id),
         "concept": item.concept or "",
@@ -60,14 +77,11 @@ def sample_members(item: Item, made: Made, jpeg: bytes) -> list[tuple[str, bytes
         "caption": item.caption,
         "source": item.source,
         "concepts": list(item.concepts),
-        "seed": made.seed,
-        "tries": made.tries,
-        "crc32": zlib.crc32(jpeg),
-        "recipe": made.recipe,
-        **made.facts,
     }
-    key = item.key
-    return [(f"{key}.jpg", jpeg), (f"{key}.txt", item.caption.encode()), (f"{key}.json", _line(record))]
+
+
+def _of_image(made: Made, jpeg: bytes) -> dict[str, Any]:
+    return {"seed": made.seed, "tries": made.tries, "crc32": zlib.crc32(jpeg), "recipe": made.recipe}
 
 
 def reject_member(item: Item, reason: str, tries: int) -> tuple[str, bytes]:

@@ -10,7 +10,8 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,19 +34,21 @@ from synthclip_hpc.rendering.registry import (
     pipeline_of,
     recipe_of,
 )
+from synthclip_hpc.rendering.reuse import Reuse, Taken
 from synthclip_hpc.rendering.samples import Item, Made, reject_member, sample_members
 from synthclip_hpc.stages.balance.cut import layout as layout_of_cut
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 from synthclip_hpc.stages.render_items import Reasons, inspect_tar, plan_recipe, read_items, whole_batches
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from synthclip_hpc.rendering.renderer import Renderer
     from synthclip_hpc.run import Run
 
 SUFFIX = ".tar"
 _LAID_OUT = ("seed", "recipe")
 """Keys of the plan that are not the renderer's."""
-Shard = list[Item]
 
 
 def layout(config: RunConfig, sources: Sources) -> Plan:
@@ -67,14 +70,18 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_drawer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Open the renderer once for an attempt; yield the function that draws one shard."""
+    from synthclip_hpc.rendering.jpeg import jpeg_encoder
+
     render, pipeline = config.render, pipeline_of(config.render)
     _refuse_another_plans(plan, identity_of(render, config.balance.case, pipeline))
-    renderer = open_renderer(render, config.balance.case, pipeline)
-    try:
-        with ThreadPoolExecutor(1, thread_name_prefix="encoder") as encoder:
-            yield lambda task: _draw_shard(task, config, run, renderer, encoder)
-    finally:
-        renderer.close()
+    with ExitStack() as stack:
+        reuse = None
+        if render.reuse is not None:
+            reuse = stack.enter_context(Reuse.opened(render.reuse, plan_recipe(plan), config.seed))
+        renderer = stack.enter_context(closing(open_renderer(render, config.balance.case, pipeline)))
+        encoder = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="encoder"))
+        drawer = _Drawer(config, run, renderer, jpeg_encoder(render), reuse, encoder)
+        yield drawer.draw_shard
 
 
 def _refuse_another_plans(plan: Plan, found: dict[str, object]) -> None:
@@ -87,46 +94,69 @@ def _refuse_another_plans(plan: Plan, found: dict[str, object]) -> None:
         )
 
 
-def _draw_shard(task: ShardTask, config: RunConfig, run: Run, renderer: Renderer, encoder: ThreadPoolExecutor) -> None:
-    from synthclip_hpc.rendering.jpeg import jpeg_encoder
+@dataclass(frozen=True)
+class _Drawer:
+    """What the shards of an attempt share."""
 
-    items, recipe, batch_items = read_items(run, task.shard), plan_recipe(task.plan), config.render.batch_items
-    encode = jpeg_encoder(config.render)
-    log: TarLog[Reasons] = TarLog.open(
-        task.directory, task.shard.index, task.attempt, whole_batches(items, batch_items, recipe)
-    )
-    with log:
-        reasons = list(log.kept.facts)
-        task.resumed(log.kept.num_items)
+    config: RunConfig
+    run: Run
+    renderer: Renderer
+    encode: Callable[[np.ndarray], bytes]
+    reuse: Reuse | None
+    encoder: ThreadPoolExecutor
 
-        def write(batch: Shard, drawn: list[Drawn]) -> None:
-            contents = []
-            for item, one in zip(batch, drawn, strict=True):
-                picture = one.picture
-                if picture.pixels is None:
-                    contents.append(reject_member(item, str(picture.reject_reason), one.tries))
-                    continue
-                made = Made(one.seed, one.tries, recipe, {**renderer.facts, **picture.facts})
-                contents += sample_members(item, made, encode(picture.pixels))
-            log.append(members(contents))
-            reasons.extend(one.picture.reject_reason for one in drawn)
-            task.progress(len(reasons))
+    def draw_shard(self, task: ShardTask) -> None:
+        items, recipe = read_items(self.run, task.shard), plan_recipe(task.plan)
+        render = self.config.render
+        log: TarLog[Reasons] = TarLog.open(
+            task.directory, task.shard.index, task.attempt, whole_batches(items, render.batch_items, recipe)
+        )
+        with log:
+            reasons = list(log.kept.facts)
+            task.resumed(log.kept.num_items)
+            num_taken = 0
+            behind: Future[None] | None = None
 
-        behind: Future[None] | None = None
-        try:
-            for start in range(log.kept.num_items, len(items), batch_items):
-                task.safe_point()
-                batch = items[start : start + batch_items]
-                captions = [(item.caption_id, item.caption) for item in batch]
-                drawn = draw_batch(renderer.draw, captions, config.seed, config.render.max_tries)
+            def write(batch: list[Item], made: list[Drawn | Taken]) -> None:
+                found = [self._members(item, one, recipe) for item, one in zip(batch, made, strict=True)]
+                log.append(members(content for contents, _ in found for content in contents))
+                reasons.extend(reason for _, reason in found)
+                task.progress(len(reasons))
+
+            try:
+                for start in range(log.kept.num_items, len(items), render.batch_items):
+                    task.safe_point()
+                    batch = items[start : start + render.batch_items]
+                    made = self._make(batch)
+                    num_taken += sum(isinstance(one, Taken) for one in made)
+                    if behind is not None:
+                        behind.result()
+                    behind = self.encoder.submit(write, batch, made)
+                    _keep_pace(task, start + len(batch) - log.kept.num_items, render.items_per_s)
+            finally:
+                # Also when stopping: what is drawn is kept.
                 if behind is not None:
                     behind.result()
-                behind = encoder.submit(write, batch, drawn)
-                _keep_pace(task, start + len(batch) - log.kept.num_items, config.render.items_per_s)
-        finally:
-            if behind is not None:
-                behind.result()
-        task.publish(log.finish(), Counts.of(reasons))
+            if self.reuse is not None:
+                task.journal.event("reused", shard=task.shard.index, items=num_taken)
+            task.publish(log.finish(), Counts.of(reasons))
+
+    def _make(self, batch: list[Item]) -> list[Drawn | Taken]:
+        """Return what became of each item: taken over, or drawn with the others of its batch that are not."""
+        taken = self.reuse.take(batch) if self.reuse is not None else {}
+        captions = [(item.caption_id, item.caption) for item in batch if item.position not in taken]
+        drawn = iter(draw_batch(self.renderer.draw, captions, self.config.seed, self.config.render.max_tries))
+        return [taken[item.position] if item.position in taken else next(drawn) for item in batch]
+
+    def _members(self, item: Item, one: Drawn | Taken, recipe: str) -> tuple[list[tuple[str, bytes]], str | None]:
+        """Return the tar members of an item, and why it has no image."""
+        if isinstance(one, Taken):
+            return sample_members(item, one.made, one.jpeg), None
+        picture = one.picture
+        if picture.pixels is None:
+            return [reject_member(item, str(picture.reject_reason), one.tries)], picture.reject_reason
+        made = Made(one.seed, one.tries, recipe, {**self.renderer.facts, **picture.facts})
+        return sample_members(item, made, self.encode(picture.pixels)), None
 
 
 def _keep_pace(task: ShardTask, items: int, items_per_s: float) -> None:
@@ -146,7 +176,7 @@ def check_place(config: RunConfig, place: Place) -> None:
     """Raise UserError when the renderer could not be opened where the workers are going to run."""
     from synthclip_hpc.rendering.preflight import check_place as check
 
-    check(config.render, place)
+    check(config.render, place, pipeline_of(config.render))
 
 
 def promise(config: RunConfig) -> Promise:

@@ -26,6 +26,8 @@ BENCHMARKS = {
     "balance": "balancing",
     "matching": "matching",
     "files": "file_count",
+    "tars": "tar_writing",
+    "glyphs": "glyphs_speed",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -28,7 +28,8 @@ def item_bytes(number: int, item: Item) -> bytes:
     key = f"{number:09d}"
     text = item.text.encode()
     if item.picture is None:
-        return ustar.members([(REJECTS + key, json.dumps({"reason": item.text}).encode())])
+        reject = json.dumps({"reason": item.text, "crc": zlib.crc32(text)}).encode()
+        return ustar.members([(REJECTS + key, reject)])
     record = json.dumps({"picture": zlib.crc32(item.picture), "text": zlib.crc32(text), "key": key}).encode()
     return ustar.members([(f"{key}.jpg", item.picture), (f"{key}.txt", text), (f"{key}.json", record)])
 

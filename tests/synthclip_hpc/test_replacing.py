@@ -178,7 +178,7 @@ def test_a_command_that_was_killed_half_way_is_followed_by_either(too_many, monk
 
 
 def test_of_two_commands_one_after_the_others_look_the_first_to_start_wins(too_many, monkeypatch):
-    place, outcomes = "synthclip_hpc.launch.carrying_out.start", []
+    place, outcomes = "synthclip_hpc.carrying_out.start", []
 
     def meanwhile(*given, **more):
         monkeypatch.setattr(place, start)

@@ -22,7 +22,7 @@ HEAVY = {
     "transformers",
     "vllm",
 }
-VERBS = ("submit", "resume", "status", "cancel", "verify", "repair", "preview", "coverage")
+VERBS = ("submit", "resume", "status", "cancel", "verify", "repair", "preview", "coverage", "sample")
 
 
 def imported(folder: Path, *words: str) -> set[str]:

@@ -159,9 +159,7 @@ class _Folder:
     def has_weights_of_all(self, parts: tuple[str, ...], variant: str | None) -> bool:
         """Tell whether each part that has weights in any variant has them in this one."""
         return all(
-            self.weights_of(part, variant)
-            for part in parts
-            if any(self.weights_of(part, other) for other in _VARIANTS)
+            self.weights_of(part, variant) for part in parts if any(self.weights_of(part, other) for other in _VARIANTS)
         )
 
     def weights_of(self, part: str, variant: str | None) -> list[str]:

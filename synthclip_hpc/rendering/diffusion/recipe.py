@@ -30,8 +30,8 @@ class Preset:
 
 
 PRESETS = {
-    # The paper's, as its released code has it: DDIM, 50 steps, guidance 2.0 (README of StableRep, whose code it adapts),
-    # 512 x 512. `v1-5-pruned-emaonly` was withdrawn from its old place on the hub; this is the same model's new one.
+    # The paper's, as its released code has it: DDIM, 50 steps, eta 0, 512 x 512; it is run with guidance 2.0.
+    # `v1-5-pruned-emaonly` was withdrawn from its old place on the hub; this is the same model's new one.
     "sd15": Preset("stable-diffusion-v1-5/stable-diffusion-v1-5", "DDIMScheduler", 50, 2.0, 512),
     # As their model cards say: one step, no guidance, 512 x 512.
     "sd-turbo": Preset("stabilityai/sd-turbo", OWN_SCHEDULER, 1, 0.0, 512),

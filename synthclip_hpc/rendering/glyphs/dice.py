@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
-_THROWS = 64
-"""More than a scene of three drawings takes (about 35); a block of the generator costs less than counting exactly."""
+_BLOCK = 64
+"""Numbers taken from the generator at a time; a scene of three drawings takes at most 35."""
 
 
 class Dice:
-    """Philox (Salmon et al. 2011, counter-based) with the seed as its key: its raw output is fixed by its definition."""
+    """Philox (Salmon et al. 2011, counter-based) with the seed as its key: its definition fixes its raw output."""
 
     def __init__(self, seed: int) -> None:
         """`seed`: 0 to 2^64 - 1."""
-        self._throws = iter(np.random.Philox(key=seed).random_raw(_THROWS).tolist())
+        self._throws = _throws(np.random.Philox(key=seed))
 
     def share(self) -> float:
         """Return a number in [0, 1)."""
-        number: int = next(self._throws)
-        return (number >> 11) * 2.0**-53
+        return (next(self._throws) >> 11) * 2.0**-53
 
     def between(self, low: float, high: float) -> float:
         """Return a number in [low, high)."""
@@ -39,3 +38,8 @@ class Dice:
     def one_of(self, choices: Sequence[T]) -> T:
         """Return one of the choices, each as likely."""
         return choices[self.below(len(choices))]
+
+
+def _throws(generator: np.random.Philox) -> Iterator[int]:
+    while True:
+        yield from generator.random_raw(_BLOCK).tolist()

@@ -34,7 +34,7 @@ _LAYOUTS: dict[int, tuple[tuple[tuple[float, float], ...], ...]] = {
     3: (
         ((0.26, 0.27), (0.74, 0.27), (0.5, 0.73)),
         ((0.5, 0.27), (0.26, 0.73), (0.74, 0.73)),
-        ((0.25, 0.25), (0.5, 0.5), (0.75, 0.75)),
+        ((0.22, 0.22), (0.5, 0.5), (0.78, 0.78)),
         ((0.26, 0.26), (0.26, 0.74), (0.74, 0.5)),
     ),
 }
@@ -78,11 +78,13 @@ def plan_scene(seed: int, concepts: Sequence[str], wording: Wording, redrawn: fl
         concepts = [concepts[0]] * MAX_DRAWINGS
     centres = _centres(dice, len(concepts))
     low, high = _SCALES[len(concepts)][wording.scale]
-    placements = tuple(
-        _place(dice, concept, centre, dice.between(low, high), redrawn)
-        for concept, centre in zip(concepts, centres, strict=True)
-    )
-    return Scene(start, end, across, placements, wording.effect)
+    placements = []
+    for concept, centre in zip(concepts, centres, strict=True):
+        scale = dice.between(low, high)
+        # One alone moves as far as its box leaves room; one of several keeps to its place.
+        room = (1 - scale) / 2 if len(concepts) == 1 else _CENTRE_JITTER
+        placements.append(_place(dice, concept, centre, room, scale, redrawn))
+    return Scene(start, end, across, tuple(placements), wording.effect)
 
 
 def _background(dice: Dice, word: str | None) -> tuple[Colour, Colour, bool]:
@@ -107,9 +109,9 @@ def _centres(dice: Dice, count: int) -> Sequence[tuple[float, float]]:
     return ((0.5, 0.5),) if count == 1 else dice.one_of(_LAYOUTS[count])
 
 
-def _place(dice: Dice, concept: str, centre: tuple[float, float], scale: float, redrawn: float) -> Placement:
-    # One alone moves as far as its box leaves room; one of several keeps to its place.
-    room = _CENTRE_JITTER if centre != (0.5, 0.5) else max(0.0, (1 - scale) / 2)
+def _place(
+    dice: Dice, concept: str, centre: tuple[float, float], room: float, scale: float, redrawn: float
+) -> Placement:
     x, y = (middle + dice.between(-room, room) for middle in centre)
     degrees = dice.between(-ROTATION_DEGREES, ROTATION_DEGREES)
     flipped = dice.chance(0.5)

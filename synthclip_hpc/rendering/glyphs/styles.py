@@ -45,8 +45,8 @@ STYLES = {
         licence_url="https://creativecommons.org/licenses/by/4.0/",
         source_url="https://github.com/jdecked/twemoji",
         attribution=(
-            "Emoji artwork: Twemoji, copyright Twitter, Inc and other contributors, licensed under CC BY 4.0. Modified: "
-            "drawings were rasterised, composed into scenes, and in part recoloured, outlined and reshaped."
+            "Emoji artwork: Twemoji, copyright 2019 Twitter, Inc and other contributors, licensed under CC BY 4.0. "
+            "Modified: drawings were rasterised, composed into scenes, and in part recoloured, outlined and reshaped."
         ),
         test_only=False,
     ),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 BACKGROUNDS = {
     "white": (250, 250, 250),
     "gray": (168, 170, 174),
-    "black": (38, 38, 42),
+    "black": (58, 60, 66),
     "red": (214, 82, 76),
     "orange": (240, 154, 76),
     "yellow": (246, 220, 108),
@@ -45,7 +45,13 @@ class Wording(NamedTuple):
     many: bool = False
 
 
-_EFFECTS = {"dark": "dark", "bright": "bright", "blurry": "blurry", "pixelated": "pixelated", "low resolution": "pixelated"}
+_EFFECTS = {
+    "dark": "dark",
+    "bright": "bright",
+    "blurry": "blurry",
+    "pixelated": "pixelated",
+    "low resolution": "pixelated",
+}
 _CLOSE = ("close-up", "cropped")
 
 

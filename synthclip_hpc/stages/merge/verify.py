@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.marker import Counts
-from sharding.plan import Plan, ShardRange
+from sharding.plan import Plan, ShardRange, load_plan
 from sharding.seal import Seal, load_seal
 from sharding.table import TableError, inspect_table, write_arrow
 from sharding.tar_scan import TarError
@@ -26,6 +26,7 @@ from synthclip_hpc.dataset.sources import KEY, find_sources, numbered_tars
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance import cut
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
+from synthclip_hpc.stages.render_items import plan_recipe
 
 if TYPE_CHECKING:
     from synthclip_hpc.dataset.sources import TarSource
@@ -54,22 +55,18 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
         num_items=own + sum(len(source.tars) for source in found),
         shard_items=config.merge.task_shards,
         suffix=SUFFIX,
-        identity={"own": own, KEY: [source.identity() for source in found]},
+        identity={"own": own, "sources": [source.identity() for source in found]},
     )
 
 
 @contextmanager
 def open_verifier(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Look at the sources once for an attempt; yield the function that verifies the tars of one task."""
-    seal = load_seal(run.phase("render", "draw"))
-    if seal is None or len(seal.shards) != plan.identity["own"]:
+    seal, drawn = load_seal(run.phase("render", "draw")), load_plan(run.phase("render", "draw"))
+    if seal is None or drawn is None or len(seal.shards) != plan.identity["own"]:
         raise UserError(f"merge/verify reads the sealed shards of render; run: resume run={run.path}")
-    sources = find_sources(config.merge.sources)
-    if plan.identity[KEY] != [source.identity() for source in sources]:
-        raise UserError(
-            f"{KEY}={config.merge.sources}: its files have changed since the stage was planned; restore them, or start a "
-            "new run with what is there"
-        )
+    sources = planned_sources(config, plan)
+    recipe = plan_recipe(drawn)
     others = {number: (source, tar) for number, source, tar in numbered_tars(len(seal.shards), sources)}
     with ThreadPoolExecutor(1, "hasher") as hasher:
 
@@ -82,7 +79,7 @@ def open_verifier(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[
                 if number in others:
                     contents = _verify_other(*others[number], number, hasher)
                 else:
-                    contents = _verify_own(run, seal, number, hasher)
+                    contents = _verify_own(run, seal, recipe, number, hasher)
                 parts.append(to_table(contents))
                 source = others[number][0].name if number in others else None
                 known.append({"tar": number, "source": source} | _told(contents))
@@ -93,7 +90,18 @@ def open_verifier(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[
         yield process
 
 
-def _verify_own(run: Run, seal: Seal, number: int, hasher: Executor) -> Contents:
+def planned_sources(config: RunConfig, plan: Plan) -> list[TarSource]:
+    """Find the sources again. Raises UserError when they are not those that `verify` was planned with."""
+    sources = find_sources(config.merge.sources)
+    if plan.identity["sources"] != [source.identity() for source in sources]:
+        raise UserError(
+            f"{KEY}={config.merge.sources}: its files have changed since the stage was planned; restore them, or start "
+            "a new run with what is there"
+        )
+    return sources
+
+
+def _verify_own(run: Run, seal: Seal, recipe: str, number: int, hasher: Executor) -> Contents:
     import pyarrow.parquet as pq
 
     path = run.phase("render", "draw").data_path(number, ".tar")
@@ -101,13 +109,14 @@ def _verify_own(run: Run, seal: Seal, number: int, hasher: Executor) -> Contents
     wanted = pq.read_table(rows, columns=["position", "caption_id", "caption"], memory_map=False, use_threads=False)
     entry = seal.shards[number]
     try:
-        contents = read_once(path, lambda content: read_own(content, path, wanted, number), hasher)
+        contents = read_once(path, lambda content: read_own(content, path, wanted, recipe, number), hasher)
         found = contents.found
         if contents.sha256 != entry.sha256:
             raise TarError(path, 0, f"its sha256 is {contents.sha256}, it was sealed with {entry.sha256}")
         if (found.num_samples, found.num_rejects) != (entry.counts.done, entry.counts.rejected):
             told = f"{entry.counts.done} samples and {entry.counts.rejected} rejects"
-            raise TarError(path, 0, f"{found.num_samples} samples and {found.num_rejects} rejects, its seal says {told}")
+            have = f"{found.num_samples} samples and {found.num_rejects} rejects"
+            raise TarError(path, 0, f"{have}, its seal says {told}")
     except (TarError, FileNotFoundError) as error:
         raise UserError(
             f"render/draw, shard {number}: {error}. Reopen it: python -m synthclip_hpc.repair stage=render "

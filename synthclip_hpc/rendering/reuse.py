@@ -1,0 +1,74 @@
+"""Images of an earlier run, taken over where caption, seed and everything that makes them are equal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.paths import path_of
+from synthclip_hpc.rendering.drawing import image_seed
+from synthclip_hpc.rendering.samples import Item, Made, made_of
+
+if TYPE_CHECKING:
+    from synthclip_hpc.dataset.index import DatasetIndex
+
+DATASET = "dataset"
+
+
+class Taken(NamedTuple):
+    """An image that need not be drawn again."""
+
+    made: Made
+    jpeg: bytes
+
+
+class Reuse:
+    """The images of a merged run, by caption id."""
+
+    def __init__(self, index: DatasetIndex, recipe: str, run_seed: int) -> None:
+        """Use `opened`."""
+        self._index, self._recipe, self._run_seed = index, recipe, run_seed
+
+    @classmethod
+    @contextmanager
+    def opened(cls, run: str, recipe: str, run_seed: int) -> Iterator[Self]:
+        """Open the data set of the run directory `run`. Raises UserError when there is none."""
+        from synthclip_hpc.dataset.index import DatasetIndex
+
+        with DatasetIndex.open(dataset_of(run)) as index:
+            yield cls(index, recipe, run_seed)
+
+    def take(self, items: Sequence[Item]) -> dict[int, Taken]:
+        """Return the images that are there for some of the items, by position.
+
+        An image counts only with the same caption id and text, recipe and seed, and when its checksum is right.
+        Raises UserError for a tar that is gone.
+        """
+        numbers = self._index.find([item.caption_id for item in items])
+        found = [(item, int(number)) for item, number in zip(items, numbers, strict=True) if number >= 0]
+        taken = {}
+        for item, number in found:
+            sample = self._index.read(number)
+            if sample.json is None:
+                continue
+            made = made_of(json.loads(sample.json), sample.image, item, self._recipe)
+            if made is not None and made.seed == image_seed(self._run_seed, item.caption_id, made.tries - 1):
+                taken[item.position] = Taken(made, sample.image)
+        return taken
+
+
+def dataset_of(run: str) -> Path:
+    """Return the data set's folder of a run directory. Raises UserError when it is not merged."""
+    from synthclip_hpc.dataset.columns import INDEX
+
+    folder = path_of("render.reuse", run) / DATASET
+    if not (folder / INDEX).is_file():
+        raise UserError(
+            f"render.reuse={run}: there is no {folder / INDEX}; name the directory of a run that is merged "
+            f"(python -m synthclip_hpc.submit stage=merge run={run})"
+        )
+    return folder
