@@ -40,7 +40,7 @@ class DiffusionConfig:
     safety_checker: bool = identity(False)
     """Reject images that the pipeline's own safety checker flags; for pipelines that have one."""
     device_batch_items: int = execution(0)
-    """Images on the device at once (0 = the whole batch); it halves by itself when the device runs out of memory."""
+    """Images on a GPU at once (0 = the whole batch); it halves by itself when the GPU runs out of memory."""
     local_copy: Optional[str] = execution(None)
     """Folder on the node's own disk to copy the model to first, once a node; e.g. `$TMPDIR`."""
 

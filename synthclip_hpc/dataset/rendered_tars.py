@@ -88,22 +88,19 @@ def _content(path: Path) -> tuple[bytes, list[Sample], set[str]]:
         with mapped(path) as map_:
             content = bytes(map_)
     rejected: set[str] = set()
-    found: list[Sample] = []
 
     def members() -> Iterator[Member]:
-        for member in scan(content, path):
-            if member.name.startswith(REJECT):
-                rejected.add(member.name.removeprefix(REJECT))
-            yield member
+        try:
+            for member in scan(content, path):
+                if member.name.startswith(REJECT):
+                    rejected.add(member.name.removeprefix(REJECT))
+                yield member
+        except TarError:
+            # The end of a tar in the making: what stands before it is whole.
+            if path.suffix != ".part":
+                raise
 
-    try:
-        for one in samples(members(), path):
-            if one.members.keys() == PARTS:
-                found.append(one)
-    except TarError:
-        if path.suffix != ".part":
-            raise
-        # The end of a tar in the making: what stands before it is whole.
+    found = [one for one in samples(members(), path) if one.members.keys() == PARTS]
     return content, found, rejected
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 REJECT_FOLDER = "__reject__"
 """Where rejected items lie in a tar: readers of WebDatasets pass over names without a dot."""
 KEY_DIGITS = 9
+CRC = "crc32"
+"""The last entry of a record: CRC-32 of the JPEG followed by the record without this entry. A partial tar is judged by
+it after a node was lost; the finished one has checksums of its own."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Made:
 
 def sample_members(item: Item, made: Made, jpeg: bytes) -> list[tuple[str, bytes]]:
     """Return (name, content) of the members of one sample."""
-    key, record = item.key, _of_item(item) | _of_image(made, jpeg) | dict(made.facts)
-    return [(f"{key}.jpg", jpeg), (f"{key}.txt", item.caption.encode()), (f"{key}.json", _line(record))]
+    key, record = item.key, _of_item(item) | _of_image(made) | dict(made.facts)
+    line = _line(record | {CRC: _checksum(record, jpeg)})
+    return [(f"{key}.jpg", jpeg), (f"{key}.txt", item.caption.encode()), (f"{key}.json", line)]
 
 
 def made_of(record: Mapping[str, Any], jpeg: bytes, item: Item, recipe: str) -> Made | None:
@@ -58,12 +62,12 @@ def made_of(record: Mapping[str, Any], jpeg: bytes, item: Item, recipe: str) -> 
     try:
         made = Made(record["seed"], record["tries"], record["recipe"], {})
         same = record["caption_id"] == str(item.caption_id) and record["caption"] == item.caption
-        whole = record["crc32"] == zlib.crc32(jpeg)
+        whole = _is_whole(record, jpeg)
     except KeyError:  # a record of another program
         return None
     if not (same and whole and made.recipe == recipe):
         return None
-    known = _of_item(item).keys() | _of_image(made, jpeg).keys()
+    known = _of_item(item).keys() | _of_image(made).keys() | {CRC}
     return replace(made, facts={key: value for key, value in record.items() if key not in known})
 
 
@@ -80,14 +84,14 @@ def _of_item(item: Item) -> dict[str, Any]:
     }
 
 
-def _of_image(made: Made, jpeg: bytes) -> dict[str, Any]:
-    return {"seed": made.seed, "tries": made.tries, "crc32": zlib.crc32(jpeg), "recipe": made.recipe}
+def _of_image(made: Made) -> dict[str, Any]:
+    return {"seed": made.seed, "tries": made.tries, "recipe": made.recipe}
 
 
 def reject_member(item: Item, reason: str, tries: int) -> tuple[str, bytes]:
     """Return (name, content) of the member that stands for an item without an image."""
     record = {"caption_id": str(item.caption_id), "reason": reason, "tries": tries}
-    return f"{REJECT_FOLDER}/{item.key}", _line(record)
+    return f"{REJECT_FOLDER}/{item.key}", _line(record | {CRC: _checksum(record)})
 
 
 def check_item(item: Item, data: bytes, members: Sequence[Member], recipe: str) -> tuple[int, str | None]:
@@ -100,7 +104,7 @@ def check_item(item: Item, data: bytes, members: Sequence[Member], recipe: str) 
     first = members[0]
     if first.name == f"{REJECT_FOLDER}/{item.key}":
         record = _record(data, first)
-        if record.get("caption_id") != str(item.caption_id) or not isinstance(record.get("reason"), str):
+        if record.get("caption_id") != str(item.caption_id) or not _is_whole(record):
             raise ValueError(f"{first.name} is not that of caption {item.caption_id}")
         return 1, record["reason"]
     names = [member.name for member in members[:3]]
@@ -111,9 +115,18 @@ def check_item(item: Item, data: bytes, members: Sequence[Member], recipe: str) 
         raise ValueError(f"{item.key} is not that of caption {item.caption_id}")
     if record.get("recipe") != recipe:
         raise ValueError(f"{item.key} was made by recipe {record.get('recipe')}, wanted {recipe}")
-    if record.get("crc32") != zlib.crc32(jpeg):
-        raise ValueError(f"{first.name} is not the image that {names[2]} tells of")
+    if not _is_whole(record, jpeg):
+        raise ValueError(f"{first.name} or {names[2]} is damaged: not the checksum in it")
     return 3, None
+
+
+def _checksum(record: Mapping[str, Any], jpeg: bytes = b"") -> int:
+    return zlib.crc32(_line(record), zlib.crc32(jpeg))
+
+
+def _is_whole(record: dict[str, Any], jpeg: bytes = b"") -> bool:
+    rest = {key: value for key, value in record.items() if key != CRC}
+    return record.get(CRC) == _checksum(rest, jpeg)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

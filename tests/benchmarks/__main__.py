@@ -25,6 +25,8 @@ BENCHMARKS = {
     "language-models": "caption_engines",
     "balance": "balancing",
     "matching": "matching",
+    "merge": "merging",
+    "diffusion": "diffusion_speed",
     "files": "file_count",
     "tars": "tar_writing",
     "glyphs": "glyphs_speed",

@@ -71,8 +71,9 @@ def build(folder: Path, shape: str = "tiny", dtype: str = "float32", device: str
         parts = _parts(sizes, cross_attention_dim=sizes["text"]["hidden_size"])
     # As v1.5 has it.
     scheduler = PNDMScheduler(**_NOISE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
-    for part in parts.values():
-        part.to(getattr(torch, dtype))
+    if dtype != "float32":
+        for part in parts.values():
+            part.to(getattr(torch, dtype))
     StableDiffusionPipeline(**parts, **_NO_SAFETY, tokenizer=make_tokenizer(), scheduler=scheduler).save_pretrained(
         folder
     )

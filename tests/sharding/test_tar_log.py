@@ -1,4 +1,5 @@
 import errno
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -189,6 +190,25 @@ def test_a_flipped_byte_anywhere_ends_what_is_kept_at_its_item(flip: int) -> Non
             damaged[position] ^= flip
             kept = kept_of(bytes(damaged))
             assert (kept.num_items, kept.end) == (number, start), position
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0xFF])
+def test_every_byte_around_a_content_is_checked_without_the_application(flip: int) -> None:
+    first, second = ustar.members([("a.jpg", b"x" * 700)]), ustar.members([("b.jpg", b"y" * 10)])
+    assert [member.name for member in own_members(first + second)] == ["a.jpg", "b.jpg"]
+    for position in (*range(512), *range(512 + 700, len(first))):
+        damaged = bytearray(first + second)
+        damaged[position] ^= flip
+        assert own_members(bytes(damaged)) == [], position
+
+
+def test_members_of_another_writer_are_not_gone_on_from() -> None:
+    member = tarfile.TarInfo("b.jpg")
+    member.mtime = 1
+    other = member.tobuf(tarfile.USTAR_FORMAT)
+    assert [one.name for one in own_members(PARTS[0] + other + PARTS[1])] == [
+        f"{0:09d}.{e}" for e in ("jpg", "txt", "json")
+    ]
 
 
 items = st.lists(st.builds(Item, st.binary(max_size=600) | st.none(), st.text(max_size=20)), max_size=5)

@@ -32,8 +32,7 @@ def test_the_laptop_preset_is_planned_in_every_spelling(app, words):
 def test_render_verbatim_says_what_is_missing(app):
     outcome = spawn("submit", "stage=render", cwd=app.path.parent)
     assert outcome.code == 2
-    assert "missing before it: captions, balance" in outcome.err
-    assert "python -m synthclip_hpc.submit stage=balance" in outcome.err
+    assert "needs captions, balance, not started" in outcome.err and "stage=render upstream=true" in outcome.err
     assert "Traceback" not in outcome.err
     assert list(app.path.parent.iterdir()) == []
 

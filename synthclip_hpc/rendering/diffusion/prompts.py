@@ -58,14 +58,15 @@ class Prompter:
         wanted = {name: rows for name, rows in encoded.items() if "negative" not in name and rows is not None}
         return wanted | self._unconditional.of(len(prompts))
 
-    def cut_tokens(self, prompt: str) -> int:
-        """Return how many of a prompt's tokens no text encoder sees; 0 when all are seen."""
+    def cut_tokens(self, prompts: Sequence[str]) -> list[int]:
+        """Return how many of each prompt's tokens no text encoder sees; 0 when all are seen."""
         if not self._limits:
-            return 0
-        return min(
-            max(0, len(tokenizer(prompt, truncation=False, verbose=False).input_ids) - limit)
+            return [0] * len(prompts)
+        over = [
+            [max(0, len(ids) - limit) for ids in tokenizer(list(prompts), truncation=False, verbose=False).input_ids]
             for tokenizer, limit in self._limits
-        )
+        ]
+        return [min(each) for each in zip(*over, strict=True)]
 
     def _encode(self, prompts: list[str], *, guided: bool) -> dict[str, Any]:
         found = self._pipeline.encode_prompt(

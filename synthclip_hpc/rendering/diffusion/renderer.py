@@ -84,7 +84,7 @@ class DiffusionRenderer:
         import torch
 
         prompts = [clean_prompt(request.caption) for request in batch]
-        cut_tokens = [self._prompter.cut_tokens(prompt) for prompt in prompts]
+        cut_tokens = self._prompter.cut_tokens(prompts)
         # Compiled code has one shape: what is missing to a whole batch is filled up with copies that nobody looks at.
         padding = self._full(len(batch)) - len(batch)
         prompts += prompts[-1:] * padding

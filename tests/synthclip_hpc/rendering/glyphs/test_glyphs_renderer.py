@@ -92,7 +92,7 @@ def test_a_caption_without_an_emoji_is_rejected_for_good(renderer: GlyphsRendere
 def test_pictures_have_the_size_and_something_on_them(size: int) -> None:
     (picture,) = GlyphsRenderer("twemoji", size, 0.0, "exact").draw([Request("a fox", 5)])
     pixels = pixels_of(picture)
-    assert (pixels.shape, pixels.dtype) == ((size, size, 3), np.uint8)
+    assert pixels.shape == (size, size, 3) and pixels.dtype == np.uint8
     foreground = (np.abs(pixels.astype(int) - pixels[0, 0]).max(axis=2) > 40).mean()
     assert 0.1 < foreground < 0.9
 

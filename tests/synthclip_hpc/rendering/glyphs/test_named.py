@@ -38,7 +38,7 @@ def test_case_is_that_of_balancing() -> None:
     assert find("Fox and Owl and bat") == ["bat"]
     assert find("Fox and Owl and bat", "first-word") == ["fox", "bat"]
     assert find("Fox and Owl and bat", "fold") == ["fox", "owl", "bat"]
-    with pytest.raises(UserError, match="balance.case=folded"):
+    with pytest.raises(UserError, match=r"balance\.case=folded"):
         find("a fox", "folded")
 
 

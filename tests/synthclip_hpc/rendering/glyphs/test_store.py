@@ -16,6 +16,7 @@ pytest.importorskip("cv2")
 pytest.importorskip("resvg_py")
 
 from synthclip_hpc.rendering.glyphs import store as store_module
+from synthclip_hpc.rendering.glyphs.raster import Pixels, rasterise_variants
 from synthclip_hpc.rendering.glyphs.store import ArtworkStore
 
 FOX, OWL = "1f98a", "1f989"
@@ -31,14 +32,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The code points that were rasterised, in this process."""
+    return count_making(monkeypatch)
+
+
+def count_making(patch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
-    real = store_module.rasterise_variants
 
-    def counted(svg: str, seed: int, size: int) -> list[np.ndarray]:
+    def counted(svg: str, seed: int, size: int) -> list[Pixels]:
         seeds.append(seed)
-        return real(svg, seed, size)
+        return rasterise_variants(svg, seed, size)
 
-    monkeypatch.setattr(store_module, "rasterise_variants", counted)
+    patch.setattr(store_module, "rasterise_variants", counted)
     return seeds
 
 
@@ -58,7 +62,7 @@ def test_only_what_is_asked_for_is_made_and_only_once(cache: Path, made: list[in
     store = opened()
     assert made == []
     first = store.raster(FOX, 0)
-    assert (first.shape, first.dtype) == ((SIZE, SIZE, 4), np.uint8)
+    assert first.shape == (SIZE, SIZE, 4) and first.dtype == np.uint8
     store.raster(FOX, NUM_REDRAWS)
     assert [path.name for path in files(cache)] == [FOX]
     assert np.array_equal(opened().raster(FOX, 0), first)
@@ -136,10 +140,9 @@ def test_several_processes_at_once_make_a_drawing_once_and_see_the_same(cache: P
 
 
 def _in_a_process(_: int) -> tuple[int, bytes]:
-    made: list[int] = []
-    real = store_module.rasterise_variants
-    store_module.rasterise_variants = lambda svg, seed, size: made.append(seed) or real(svg, seed, size)  # type: ignore[func-returns-value]
-    pixels = every_variant(opened())
+    with pytest.MonkeyPatch.context() as patch:
+        made = count_making(patch)
+        pixels = every_variant(opened())
     return len(made), pixels
 
 

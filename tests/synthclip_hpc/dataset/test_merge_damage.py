@@ -1,0 +1,282 @@
+"""What comes in damaged is told with file and byte, and what to do; what is killed is made again to the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import struct
+
+import pytest
+
+from sharding.seal import load_seal
+from synthclip_hpc.dataset import folder as dataset_folder
+from synthclip_hpc.dataset.sources import find_sources, split_sources
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.sealing import last_errors
+from tests.synthclip_hpc.app import App, tree
+from tests.synthclip_hpc.dataset.rendered import Member, balanced, jpeg, merge, render, sample, write_tar
+
+pytestmark = pytest.mark.usefixtures("at_once")
+
+
+def changed(place: int, name: str | None = None, content: bytes | None = None):
+    """A damage: in shard 1 member `place` gets another name or content."""
+
+    def change(shard: int, members: list[Member]) -> list[Member]:
+        if shard == 1:
+            members[place] = (name or members[place][0], members[place][1] if content is None else content)
+        return members
+
+    return change
+
+
+def swapped(shard: int, members: list[Member]) -> list[Member]:
+    return members[3:6] + members[:3] + members[6:] if shard == 1 else members
+
+
+def missing(shard: int, members: list[Member]) -> list[Member]:
+    return members[3:] if shard == 1 else members
+
+
+def replaced(key: str, value: object):
+    def change(shard: int, members: list[Member]) -> list[Member]:
+        if shard == 1:
+            record = json.loads(members[5][1]) | {key: value}
+            members[5] = (members[5][0], json.dumps(record).encode())
+        return members
+
+    return change
+
+
+DAMAGES = {
+    "a cut JPEG": (changed(3, content=jpeg(1)[:-9]), "000000011.jpg is no whole JPEG"),
+    "no JPEG": (changed(3, content=b"GIF89a"), "000000011.jpg is no whole JPEG"),
+    "torn JSON": (changed(5, content=b'{"caption_id": "1", '), "000000011.json is no JSON"),
+    "JSON of two objects": (changed(5, content=b"{}{}"), "000000011.json is no JSON"),
+    "no object": (changed(5, content=b"[]"), "no JSON object"),
+    "another caption": (changed(4, content=b"something else"), "000000011.txt is not the caption"),
+    "another id": (replaced("caption_id", "17"), "000000011.json has caption_id '17'"),
+    "another record": (replaced("caption", "a cat"), "000000011.json has caption 'a cat'"),
+    "another recipe": (replaced("recipe", "f" * 16), "is of recipe ffffffffffffffff"),
+    "no seed": (replaced("seed", None), "lacks a seed"),
+    "a duplicate": (changed(6, name="000000011.jpg"), "occurs twice"),
+    "out of order": (swapped, "out of order"),
+    "a missing item": (missing, "1 of 10 items are missing, the first is 000000010"),
+    "another key": (changed(3, name="000000099.jpg"), ""),
+    "an escape": (changed(3, name="../000000011.jpg"), ".."),
+    "absolute": (changed(3, name="/000000011.jpg"), "absolute"),
+    "something else": (changed(5, name="000000011.xml"), "not jpg, txt, json"),
+}
+
+
+def errors_of(app: App, phase: str = "verify") -> str:
+    return " ".join(last_errors(app.run, "merge", phase).values())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told_with_file_and_byte_and_how_to_reopen(app, damage):
+    change, told = DAMAGES[damage]
+    balanced(app)
+    render(app, change=change)
+    app("submit", "stage=merge")
+    error = errors_of(app)
+    assert told in error
+    assert "00001.tar, byte " in error
+    assert f"repair stage=render run={app.path}" in error
+    assert not (app.path / "dataset").exists()
+
+
+def test_a_flipped_bit_is_found_repaired_and_the_set_is_that_of_a_run_without(app, tmp_path):
+    other = App(tmp_path / "other")
+    for one in (app, other):
+        balanced(one)
+        render(one)
+    merge(other)
+    path = app.run.phase("render", "draw").data_path(1, ".tar")
+    data = bytearray(path.read_bytes())
+    data[800] ^= 1  # inside a JPEG
+    path.write_bytes(data)
+    app("submit", "stage=merge")
+    assert "its sha256 is" in errors_of(app)
+    repaired = app("repair", "stage=render")
+    assert "render/draw: reopened 1 shards: 1" in repaired.out
+    render(app)
+    outcome = app("resume")
+    assert outcome.code == 0, outcome
+    assert tree(app.path / "dataset") == tree(other.path / "dataset")
+
+
+@pytest.mark.parametrize("words", [(), ("merge.even=true",)])
+def test_killed_at_any_effect_it_is_made_again_to_the_same_bytes(app, tmp_path, monkeypatch, words):
+    """The index task dies at each of its points in turn: before the links, among them, between and behind the renames."""
+    whole = App(tmp_path / "whole")
+    for one in (app, whole):
+        balanced(one)
+        render(one, frozenset({7}))
+    merge(whole, *words)
+    calls = {"link": dataset_folder.link, "exchange": dataset_folder.exchange, "finish": dataset_folder.finish}
+    lives = 0
+    for name, function in calls.items():
+        for after in (0, 1, 4) if name == "link" else (0, 1):
+            count = iter(range(100))
+
+            def dying(*given, function=function, count=count, after=after):
+                if next(count) == after:
+                    raise KeyboardInterrupt
+                result = function(*given)
+                if after == 1:
+                    raise KeyboardInterrupt  # behind it
+                return result
+
+            monkeypatch.setattr(dataset_folder, name, dying)
+            with pytest.raises(KeyboardInterrupt):
+                app("resume" if lives else "submit", *([] if lives else ["stage=merge", *words]))
+            monkeypatch.setattr(dataset_folder, name, function)
+            lives += 1
+            assert load_seal(app.run.phase("merge", "index")) is None
+    outcome = app("resume", "assume-ended=true")
+    assert outcome.code == 0, outcome
+    assert tree(app.path / "dataset") == tree(whole.path / "dataset")
+    assert not list((app.path / "merge/index").glob("partial/*"))
+
+
+def test_a_data_set_that_stands_there_is_replaced_as_a_whole(app):
+    balanced(app)
+    render(app)
+    (app.path / "dataset/shards").mkdir(parents=True)
+    (app.path / "dataset/old.txt").write_text("of an earlier attempt")
+    merge(app)
+    assert not (app.path / "dataset/old.txt").exists()
+    assert len(list((app.path / "dataset/shards").iterdir())) == 6
+
+
+def test_without_hard_links_the_set_is_of_relative_links_and_moves_with_its_run(app, tmp_path, monkeypatch):
+    balanced(app)
+    render(app)
+    real = os.link
+
+    def refuse(source, target, **options):
+        if "dataset-" in str(target):
+            raise OSError(errno.EPERM, "no hard links here")
+        real(source, target, **options)
+
+    monkeypatch.setattr("os.link", refuse)
+    merge(app)
+    moved = tmp_path / "moved"
+    app.path.rename(moved)
+    for name in ("shards/00000.tar", "shards/00004.tar", "index.parquet"):
+        link = moved / "dataset" / name
+        assert link.is_symlink()
+        assert not os.path.isabs(link.readlink())
+        assert link.stat().st_size > 0
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "photos"
+    write_tar(folder / "00000.tar", [one for n in range(5) for one in sample(f"{n}", jpeg(n), f"photo {n}")])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("{photos}:0", "no whole number from 1 on"),
+        ("{photos}:many", "no whole number from 1 on"),
+        ("{photos}:-3", "no whole number from 1 on"),
+        ("{photos}:", "no number behind the colon"),
+        ("{photos},", "a name is missing"),
+        ("{photos}/none", "no such folder"),
+        ("{empty}", "no .tar file"),
+        ("{run}", "this is a run"),
+    ],
+)
+def test_sources_that_cannot_be_are_refused_before_any_work(app, source, tmp_path, given, told):
+    (tmp_path / "empty").mkdir()
+    balanced(app)
+    text = given.format(photos=source, empty=tmp_path / "empty", run=app.path)
+    outcome = app("submit", "stage=merge", "upstream=true", f"merge.sources={text}")
+    assert outcome.code == 2
+    assert "merge.sources=" in outcome.err
+    assert told in outcome.err
+    assert not (app.path / "merge").exists()
+
+
+def test_unusable_samples_of_a_source_are_counted_and_its_tars_stay(app, source):
+    broken = [
+        *sample("a", jpeg(1)[:-20], "cut off"),
+        ("b.txt", b"no image"),
+        ("c.jpg", jpeg(2)),
+        ("d.jpg", jpeg(2)),
+        ("d.json", b"{torn"),
+        ("e.png", jpeg(2)),
+        ("e.txt", b"not what its name says"),
+        *sample("f", jpeg(3), "good", caption_id="77", seed=5),
+    ]
+    path = write_tar(source / "00001.tar", broken)
+    balanced(app)
+    render(app)
+    merge(app, f"merge.sources={source}")
+    import pyarrow.parquet as pq
+
+    folder = app.path / "dataset"
+    rejects = pq.read_table(folder / "rejects.parquet").to_pylist()
+    assert {(row["key"], row["reject_reason"]) for row in rejects} == {
+        ("a", "damaged_image"),
+        ("b", "no_image"),
+        ("c", "no_caption"),
+        ("d", "damaged_json"),
+        ("e", "damaged_image"),
+    }
+    rows = pq.read_table(folder / "index.parquet").to_pylist()
+    assert [(row["key"], row["caption_id"], row["seed"]) for row in rows[47:]] == [
+        *((str(n), None, None) for n in range(5)),
+        ("f", 77, 5),
+    ]
+    assert (folder / "shards/00006.tar").samefile(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "checksum", "duplicate"])
+def test_a_damaged_tar_of_a_source_is_told(app, source, damage):
+    path = source / "00000.tar"
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        data = data[:3000]
+    elif damage == "checksum":
+        data[10] ^= 1
+    else:
+        write_tar(path, sample("x", jpeg(1), "one") + sample("x", jpeg(2), "two"))
+        data = bytearray(path.read_bytes())
+    path.write_bytes(data)
+    balanced(app)
+    render(app)
+    app("submit", "stage=merge", f"merge.sources={source}")
+    error = errors_of(app)
+    assert "merge.sources" in error
+    assert "00000.tar, byte " in error
+    assert "repair" not in error
+
+
+def test_a_source_that_changes_behind_the_plan_is_refused(app, source):
+    write_tar(source / "00001.tar", [("a.jpg", b"no image")])
+    balanced(app)
+    render(app)
+    app("submit", "stage=merge", f"merge.sources={source}", "merge.task_shards=0")
+    app("submit", "stage=merge", f"merge.sources={source}")
+    (before,) = find_sources(str(source))
+    write_tar(source / "00001.tar", sample("a", jpeg(1), "now whole"))
+    (after,) = find_sources(str(source))
+    assert before.identity() != after.identity()
+    outcome = app("submit", "stage=merge", f"merge.sources={source}")
+    assert outcome.code == 2
+    assert "fingerprint" in outcome.err
+
+
+def test_a_cap_takes_as_many_tars_as_it_needs(source):
+    for number in range(1, 4):
+        write_tar(source / f"0000{number}.tar", [one for n in range(5) for one in sample(f"{n}", jpeg(n), "x")])
+    assert [len(find_sources(f"{source}:{cap}")[0].tars) for cap in (1, 5, 6, 20, 99)] == [1, 1, 2, 4, 4]
+    assert split_sources(f"{source}:7, {source}") == [(str(source), 7), (str(source), None)]
+    with pytest.raises(UserError, match="no whole number"):
+        split_sources(f"{source}:{struct.calcsize('Q')}x")

@@ -1,0 +1,63 @@
+"""What is told before a diffusion job starts."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.place import Place
+from synthclip_hpc.rendering.diffusion.preflight import check_place
+
+pytestmark = pytest.mark.engines
+HERE = Place("local", num_gpus=0)
+
+
+def test_a_pipeline_that_can_be_opened_passes(configure):
+    check_place(configure(), HERE)
+    check_place(configure(scheduler="own"), Place("local", num_gpus=0, python=[sys.executable]))
+
+
+def test_a_scheduler_that_does_not_fit_is_told_with_those_that_do(configure):
+    with pytest.raises(UserError, match=r"scheduler=DDIMSheduler: does not fit tiny.*did you mean 'DDIMScheduler'"):
+        check_place(configure(scheduler="DDIMSheduler"), HERE)
+
+
+def test_a_missing_gpu_is_told(configure):
+    with pytest.raises(UserError, match=r"render.device=cuda: this machine has no GPU"):
+        check_place(configure(device="cuda"), HERE)
+    with pytest.raises(UserError, match=r"1 GPU is needed, and the job asks for no GPU; set slurm.gres=gpu:1"):
+        check_place(configure(device="cuda"), Place("slurm", num_gpus=0))
+    check_place(configure(device="cuda", scheduler="own"), Place("slurm", num_gpus=1))
+
+
+def test_a_missing_package_is_told_with_its_extra(configure, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *more: None if name == "diffusers" else real(name, *more)
+    )
+    with pytest.raises(UserError, match=r"diffusers is not installed here; .*synthclip-hpc\[render\]"):
+        check_place(configure(), HERE)
+    check_place(configure(), Place("slurm", num_gpus=0, container="image.sif"))
+
+
+def test_looking_at_a_pipeline_loads_no_torch(pipelines):
+    import subprocess
+
+    program = (
+        "import sys\n"
+        "from synthclip_hpc.config.render import DiffusionConfig, RenderConfig\n"
+        "from synthclip_hpc.rendering.diffusion import folder, identity, preflight, recipe\n"
+        "from synthclip_hpc.place import Place\n"
+        f"own = DiffusionConfig(model={str(pipelines['tiny'])!r}, scheduler='own')\n"
+        "render = RenderConfig(preset='sd15', device='cpu', diffusion=own)\n"
+        "files = folder.find_pipeline(recipe.settled(render))\n"
+        "identity.identity_of(render, files)\n"
+        "preflight.check_place(render, Place('local', num_gpus=0), files)\n"
+        "print([name for name in ('torch', 'diffusers', 'transformers', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,184 @@
+"""The render stage with a renderer of one's own: what is drawn, what is kept, and what is made again."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from synthclip_hpc.config import RenderConfig
+from synthclip_hpc.rendering.drawing import image_seed
+from synthclip_hpc.rendering.jpeg import jpeg_encoder
+from synthclip_hpc.rendering.renderer import Request
+from tests.synthclip_hpc import scripted_renderer
+from tests.synthclip_hpc.app import App, same_set
+
+RENDERER = "render.renderer=tests.synthclip_hpc.scripted_renderer:open_scripted"
+SHAPE = ("render.batch_items=4", "render.size=16", "render.device=cpu", "workers=1")
+SET = (
+    "concepts.bank=emoji", "concepts.limit=20", "captions.per_concept=2", "balance.target=25", "balance.shard_items=10",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fresh_script():
+    scripted_renderer.reset()
+    yield
+    scripted_renderer.reset()
+
+
+def submit(run: App, *words: str, stage: str = "captions,balance,render"):
+    return run("submit", f"stage={stage}", *SET, RENDERER, *SHAPE, *words)
+
+
+def tars(run: Path) -> list[Path]:
+    return sorted((run / "render/draw/data").rglob("*.tar"))
+
+
+def members(run: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in tars(run):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                assert member.name not in found
+                content = tar.extractfile(member)
+                assert content is not None
+                found[member.name] = content.read()
+    return found
+
+
+def balanced(run: Path) -> list[dict]:
+    import pyarrow.parquet as pq
+
+    paths = sorted((run / "balance/cut/data").rglob("*.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+def test_each_caption_of_the_set_has_its_own_image_text_and_record_in_order(app, at_once):
+    outcome = submit(app)
+    assert outcome.code == 0, outcome
+    found, rows = members(app.path), balanced(app.path)
+    assert len(rows) == 25
+    assert list(found) == [f"{row['position']:09d}.{ending}" for row in rows for ending in ("jpg", "txt", "json")]
+    encode = jpeg_encoder(RenderConfig(size=16))
+    for row in rows:
+        key = f"{row['position']:09d}"
+        record = json.loads(found[f"{key}.json"])
+        assert found[f"{key}.txt"].decode() == row["caption"] == record["caption"]
+        assert record["caption_id"] == str(row["caption_id"])
+        assert record["concepts"] == [row["concept"]]
+        assert record["seed"] == image_seed(0, row["caption_id"], 0)
+        pixels = scripted_renderer.noise(Request(row["caption"], record["seed"]), 16)
+        assert found[f"{key}.jpg"] == encode(pixels)
+    assert scripted_renderer.opened == ["opened", "closed"]
+    assert len(scripted_renderer.asked) == 25
+
+
+def test_equal_runs_are_equal_files_and_another_seed_gives_other_images(app, at_once, tmp_path):
+    again, other = App(tmp_path / "again"), App(tmp_path / "other")
+    assert [submit(run).code for run in (app, again)] == [0, 0]
+    assert same_set(app.path) == same_set(again.path)
+    assert submit(other, "seed=1").code == 0
+    assert same_set(other.path) != same_set(app.path)
+
+
+def test_what_stays_rejected_is_counted_with_its_reason_and_has_no_sample(app, at_once):
+    assert submit(app, stage="captions,balance").code == 0
+    rows = balanced(app.path)
+    late, never = rows[3]["caption"], rows[12]["caption"]
+    scripted_renderer.rejects |= {late: ("non_finite", 1), never: ("unsafe", 99)}
+    assert submit(app, stage="render").code == 0
+    found = members(app.path)
+    assert json.loads(found["000000003.json"])["tries"] == 2
+    assert "000000012.jpg" not in found
+    reject = json.loads(found["__reject__/000000012"])
+    assert (reject["reason"], reject["tries"], reject["caption_id"]) == ("unsafe", 3, str(rows[12]["caption_id"]))
+    stage = app.status()["stages"]["render"]
+    assert (stage["items_done"], stage["items_rejected"]) == (24, 1), stage
+
+
+def test_an_attempt_goes_on_from_whole_batches_of_the_one_before(app, at_once, tmp_path):
+    calm = App(tmp_path / "calm")
+    assert submit(calm).code == 0
+    scripted_renderer.reset()
+    scripted_renderer.dies_after.append(8)
+    submit(app, "retries.errors=0")
+    left = list((app.path / "render/draw/partial").rglob("*.part"))
+    assert len(left) == 1
+    first = [request.seed for request in scripted_renderer.asked]
+    assert len(first) == 8
+    assert app("resume").code == 0
+    seeds = [request.seed for request in scripted_renderer.asked]
+    assert len(seeds) == len(set(seeds)) == 25
+    assert same_set(app.path) == same_set(calm.path)
+
+
+@pytest.mark.parametrize("where", ["jpg", "txt", "json", "header"])
+def test_a_partial_tar_with_one_wrong_byte_is_used_up_to_the_batch_before_it(app, at_once, tmp_path, where):
+    calm = App(tmp_path / "calm")
+    assert submit(calm).code == 0
+    scripted_renderer.reset()
+    scripted_renderer.dies_after.append(8)
+    submit(app, "retries.errors=0")
+    (part,) = (app.path / "render/draw/partial").rglob("*.part")
+    data = bytearray(part.read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        member = tar.getmember("000000005." + ("jpg" if where == "header" else where))
+    at = member.offset + 3 if where == "header" else member.offset_data + member.size // 2
+    data[at] ^= 1
+    part.write_bytes(data)
+    assert app("resume").code == 0
+    seeds = [request.seed for request in scripted_renderer.asked]
+    assert (len(seeds), len(set(seeds))) == (25 + 4, 25)
+    assert same_set(app.path) == same_set(calm.path)
+
+
+def test_tars_of_another_run_are_not_taken_for_this_ones(app, at_once, tmp_path):
+    other = App(tmp_path / "other")
+    assert submit(other, "seed=1").code == 0
+    assert submit(app).code == 0
+    mine, foreign = tars(app.path)[1], tars(other.path)[1]
+    before = same_set(app.path)
+    mine.write_bytes(foreign.read_bytes())
+    outcome = app("verify")
+    assert outcome.code == 1
+    assert "render/draw" in outcome.words
+    assert app("repair").code == 0
+    assert app("resume").code == 0
+    assert same_set(app.path) == before
+
+
+def test_a_truncated_tar_is_found_repaired_and_made_again(app, at_once):
+    assert submit(app).code == 0
+    before = same_set(app.path)
+    path = tars(app.path)[0]
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert app("verify").code == 1
+    assert app("repair").code == 0
+    assert app("resume").code == 0
+    assert same_set(app.path) == before
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("render.renderer=glyfs", "did you mean 'glyphs'"),
+        ("render.renderer=no_such_module:open", "no_such_module"),
+        ("render.size=0", "wanted a whole number from 1"),
+        ("render.jpeg_quality=101", "wanted a whole number from 1 to 100"),
+        ("render.jpeg_subsampling=4:1:1", "Valid: 4:2:0, 4:2:2, 4:4:4"),
+        ("render.resample=cubic", "bicubic"),
+        ("render.max_tries=0", "wanted a whole number from 1"),
+        ("render.items_per_s=-1", "wanted 0"),
+        ("render.reuse=/nowhere", "name the directory of a run that is merged"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_before_anything_is_written(app, at_once, word, told):
+    outcome = submit(app, word)
+    assert outcome.code == 2
+    assert word.partition("=")[0] in outcome.words
+    assert told.casefold() in outcome.words.casefold()
+    assert not (app.path / "render").exists()
