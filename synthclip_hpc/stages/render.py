@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +40,8 @@ from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 from synthclip_hpc.stages.render_items import Reasons, inspect_tar, plan_recipe, read_items, whole_batches
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     import numpy as np
 
     from synthclip_hpc.rendering.renderer import Renderer
@@ -70,6 +71,8 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_drawer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Open the renderer once for an attempt; yield the function that draws one shard."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from synthclip_hpc.rendering.jpeg import jpeg_encoder
 
     render, pipeline = config.render, pipeline_of(config.render)

@@ -182,3 +182,60 @@ def test_a_value_that_cannot_be_is_refused_before_anything_is_written(app, at_on
     assert word.partition("=")[0] in outcome.words
     assert told.casefold() in outcome.words.casefold()
     assert not (app.path / "render").exists()
+
+
+def merged(run: App, *words: str) -> App:
+    assert submit(run, *words, stage="captions,balance,render,merge").code == 0
+    return run
+
+
+def records(run: Path) -> dict[str, tuple[bytes, dict]]:
+    """Caption id -> (JPEG, record less what depends on the bank and the set)."""
+    found = members(run)
+    samples = [(found[name.replace(".json", ".jpg")], json.loads(found[name])) for name in found if ".json" in name]
+    return {record["caption_id"]: (jpeg, record) for jpeg, record in samples}
+
+
+def test_a_grown_run_takes_over_every_image_it_has_in_common_and_draws_only_the_others(app, at_once, tmp_path):
+    small = merged(App(tmp_path / "small"))
+    calm = merged(App(tmp_path / "calm"), "balance.target=38")
+    scripted_renderer.reset()
+    merged(app, "balance.target=38", f"render.reuse={small.path}")
+    old, new = records(small.path), records(app.path)
+    common = old.keys() & new.keys()
+    assert (len(old), len(new), len(common)) == (25, 38, 25)
+    assert len(scripted_renderer.asked) == 38 - 25
+    assert same_set(app.path) == same_set(calm.path)
+
+
+def test_an_edited_bank_keeps_the_images_of_the_captions_that_stay(app, at_once, tmp_path):
+    small = merged(App(tmp_path / "small"))
+    scripted_renderer.reset()
+    # Another bank size gives other counts, other thresholds and another choice; what is equal is equal by its caption.
+    merged(app, "concepts.limit=18", f"render.reuse={small.path}")
+    old, new = records(small.path), records(app.path)
+    common = old.keys() & new.keys()
+    assert 0 < len(common) < 25
+    assert len(scripted_renderer.asked) == 25 - len(common)
+    assert {key: old[key][0] for key in common} == {key: new[key][0] for key in common}
+
+
+@pytest.mark.parametrize("word", ["seed=1", "render.size=24", "render.jpeg_quality=80"])
+def test_images_of_another_seed_or_recipe_are_not_taken_over(app, at_once, tmp_path, word):
+    small = merged(App(tmp_path / "small"))
+    scripted_renderer.reset()
+    merged(app, word, f"render.reuse={small.path}")
+    assert len(scripted_renderer.asked) == 25
+
+
+def test_a_damaged_image_of_the_other_run_is_drawn_again(app, at_once, tmp_path):
+    small, calm = merged(App(tmp_path / "small")), merged(App(tmp_path / "calm"))
+    path = tars(small.path)[0]
+    data = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        data[tar.getmember("000000002.jpg").offset_data + 100] ^= 1
+    path.write_bytes(data)
+    scripted_renderer.reset()
+    merged(app, f"render.reuse={small.path}")
+    assert len(scripted_renderer.asked) == 1
+    assert same_set(app.path) == same_set(calm.path)

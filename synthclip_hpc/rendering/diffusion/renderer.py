@@ -60,8 +60,8 @@ class DiffusionRenderer:
     def draw(self, batch: Sequence[Request]) -> list[Picture]:
         """Return one picture a request, `native_size` square; a fact of each is `cut_tokens` (int).
 
-        Noise comes from a generator of its own for each image, on the CPU and in float32: the same on every device. A
-        value is made a byte by rounding, as diffusers does it (the paper's released code cut the fraction off).
+        Noise comes from a generator of its own for each image, on the CPU: the same on every device. (For pipelines of
+        a kind that is known it is drawn in float32 whatever the dtype; the others draw it themselves.) A value is made a byte by rounding, as diffusers does it (the paper's released code cut the fraction off).
         Rejected are images with values that are no numbers (`non_finite`) and those that the pipeline's safety checker
         flags (`unsafe`).
 

@@ -58,11 +58,11 @@ def _drawn_box(root: ElementTree.Element) -> tuple[float, float, float]:
 
 def _show(root: ElementTree.Element, x: float, y: float, side: float) -> None:
     root.set("viewBox", f"{x:.5f} {y:.5f} {side:.5f} {side:.5f}")
-    for attribute in ("width", "height"):
-        root.attrib.pop(attribute, None)
 
 
 def _rasterise(root: ElementTree.Element, size: int) -> Pixels:
+    # Without a size of its own an SVG has its view box's, which resvg_py rounds to whole pixels before it scales.
+    root.attrib |= {"width": str(size), "height": str(size)}
     text = ElementTree.tostring(root, encoding="unicode")
     png = resvg_py.svg_to_bytes(svg_string=text, width=size, height=size, skip_system_fonts=True)
     decoded = cv2.imdecode(np.frombuffer(bytes(png), np.uint8), cv2.IMREAD_UNCHANGED)

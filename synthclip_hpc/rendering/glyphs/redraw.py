@@ -23,8 +23,8 @@ Rgb = tuple[float, float, float]
 
 RECOLOURINGS = ("none", "jitter", "hue", "random", "white", "gray")
 _FLAT = ("none", "white")
-_DARK = 0.28
-"""Fills darker than this stay as they are where others turn white: eyes and mouths are filled shapes."""
+_DARK = 0.3
+"""Fills with no channel above this stay as they are where others turn white: eyes and mouths are filled shapes."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ def _changes(recolouring: str, dice: Dice) -> Callable[[Rgb], Rgb]:
     if recolouring == "random":
         return lambda rgb: (
             rgb
-            if _luminance(rgb) < _DARK
+            if max(rgb) < _DARK
             else colorsys.hls_to_rgb(dice.share(), dice.between(0.35, 0.85), dice.between(0.2, 1.0))
         )
     if recolouring == "white":
-        return lambda rgb: rgb if _luminance(rgb) < _DARK else (1.0, 1.0, 1.0)
+        return lambda rgb: rgb if max(rgb) < _DARK else (1.0, 1.0, 1.0)
     return lambda rgb: (_luminance(rgb),) * 3
 
 

@@ -88,6 +88,23 @@ def test_guided_sdxl_images_are_those_of_a_plain_call(configure):
     assert (pixels(renderer.draw([request]))[0] == np.asarray(plain.images[0])).all()
 
 
+def test_a_pipeline_of_another_kind_gets_texts_and_generators(configure, monkeypatch):
+    expected = pixels(opened(configure()).draw(requests(3)))
+    monkeypatch.setattr("synthclip_hpc.rendering.diffusion.prompts._ENCODED", ())
+    renderer = opened(configure())
+    seen: list[dict[str, Any]] = []
+    real = renderer.pipeline
+
+    def noted(**options: Any) -> Any:
+        seen.append(options)
+        return real(**options)
+
+    renderer.pipeline = noted
+    assert (pixels(renderer.draw(requests(3))) == expected).all()
+    assert seen[0]["prompt"] == [request.caption for request in requests(3)]
+    assert len(seen[0]["generator"]) == 3 and "latents" not in seen[0]
+
+
 def test_a_fresh_renderer_draws_the_same(configure):
     render = configure()
     first = pixels(opened(render).draw(requests(3)))

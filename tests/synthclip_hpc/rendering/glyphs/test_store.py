@@ -83,6 +83,19 @@ def test_pixels_are_premultiplied_and_redraws_differ() -> None:
     assert all(raster[0].max() == 0 and raster[..., 3].max() == 255 for raster in rasters)
 
 
+@pytest.mark.parametrize("style", list(STYLES))
+def test_a_drawing_fills_its_square_and_nothing_is_cut_off(style: str) -> None:
+    store = ArtworkStore(find_artwork(style), 128)
+    for codepoint in (FOX, OWL, "1f685", "1f355", "2b50", "1f6aa"):
+        for variant in (0, 5, 6):
+            shown = store.raster(codepoint, variant)[..., 3] > 0
+            rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+            gaps = [(int(places[0]), 127 - int(places[-1])) for places in (rows, columns)]
+            # The longer side leaves the margin of 2 %, the other is in the middle.
+            assert 1 <= min(min(pair) for pair in gaps) <= 5
+            assert all(abs(before - after) <= 4 for before, after in gaps)
+
+
 def test_a_damaged_file_is_made_again(cache: Path, made: list[int]) -> None:
     good = every_variant(opened())
     (path,) = files(cache)
