@@ -16,10 +16,9 @@ from typing import Any, NoReturn
 from sharding.tar_scan import Member, Sample, TarError, samples, scan
 from synthclip_hpc.dataset.columns import OWN_SOURCE
 from synthclip_hpc.dataset.contents import Found
+from synthclip_hpc.dataset.own_members import PARTS, REJECT, as_written
 
-REJECT = "__reject__/"
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-PARTS = {"jpg", "txt", "json"}
 
 
 def read_own(content: bytes | mmap.mmap, path: Path, wanted: Any, recipe: str, number: int) -> Found:
@@ -28,8 +27,19 @@ def read_own(content: bytes | mmap.mmap, path: Path, wanted: Any, recipe: str, n
     `wanted` is the Arrow table of its captions in order: position (uint64), caption_id (uint64), caption (string).
     `recipe` is what all its images must be of. Raises TarError, which names the byte, for whatever does not fit.
     """
+    keys = [f"{position:09d}" for position in wanted.column("position").to_pylist()]
+    found = as_written(content, keys)
+    if found is None:
+        kept, rejects = _scanned(content, path)
+        places = _places(kept, rejects, keys, path)
+    else:
+        kept, rejects, places = found
+    return _found(content, path, kept, rejects, places, wanted, recipe, number)
+
+
+def _scanned(content: bytes | mmap.mmap, path: Path) -> tuple[list[Sample], list[Member]]:
+    """Return samples and rejects of a tar by whatever writer."""
     rejects: list[Member] = []
-    kept: list[Sample] = []
 
     def members() -> Iterator[Member]:
         for member in scan(content, path):
@@ -40,18 +50,18 @@ def read_own(content: bytes | mmap.mmap, path: Path, wanted: Any, recipe: str, n
             else:
                 yield member
 
-    kept.extend(samples(members(), path))
+    kept = list(samples(members(), path))
     for sample in kept:
         if sample.members.keys() != PARTS:
             first = next(iter(sample.members.values()))
             raise TarError(path, first.offset, f"sample {sample.key} has {sorted(sample.members)}, not jpg, txt, json")
-    places = _places(kept, rejects, wanted, path)
-    return _found(content, path, kept, rejects, places, wanted, recipe, number)
+    return kept, rejects
 
 
-def _places(kept: Sequence[Sample], rejects: Sequence[Member], wanted: Any, path: Path) -> tuple[list[int], list[int]]:
+def _places(
+    kept: Sequence[Sample], rejects: Sequence[Member], keys: Sequence[str], path: Path
+) -> tuple[list[int], list[int]]:
     """Return which captions the samples and the rejects are of; each caption must have one of the two."""
-    keys = [f"{position:09d}" for position in wanted.column("position").to_pylist()]
     places = {key: place for place, key in enumerate(keys)}
     found: tuple[list[int], list[int]] = ([], [])
     for into, named in (

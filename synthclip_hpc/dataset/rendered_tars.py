@@ -10,7 +10,7 @@ from sharding.directory import PhaseDirectory
 from sharding.files import read_file
 from sharding.tar_scan import Member, Sample, TarError, mapped, samples, scan
 from synthclip_hpc.dataset.contact_sheet import evenly
-from synthclip_hpc.dataset.own_tar import PARTS, REJECT
+from synthclip_hpc.dataset.own_members import PARTS, REJECT
 
 
 class Shown(NamedTuple):

@@ -185,14 +185,15 @@ def check_place(config: RunConfig, place: Place) -> None:
 def promise(config: RunConfig) -> Promise:
     """Return `bytes` where an image made again is the same, else `items`.
 
-    Drawing with glyphs is exact; a pipeline on the CPU repeats its bytes with the same software, number of threads and
-    CPU type. The kernels of GPUs do not promise it, and of a renderer of the user's nobody knows.
+    Drawing with glyphs is exact. Pipelines on the CPU repeat what a batch comes to, so not where some of its images are
+    taken over: the others then differ by rounding. GPU kernels promise nothing, renderers of the user's neither.
     """
     render = config.render
-    exact = render.renderer == "glyphs" or (
-        is_diffusion(render) and render.device == "cpu" and not render.diffusion.compile
-    )
-    return "bytes" if exact else "items"
+    if is_diffusion(render) and render.reuse is None:
+        from synthclip_hpc.rendering.diffusion.identity import promise_of
+
+        return promise_of(render)
+    return "bytes" if render.renderer == "glyphs" else "items"
 
 
 def estimate(config: RunConfig) -> Estimate:

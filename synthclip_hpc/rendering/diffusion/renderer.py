@@ -61,9 +61,9 @@ class DiffusionRenderer:
         """Return one picture a request, `native_size` square; a fact of each is `cut_tokens` (int).
 
         Noise comes from a generator of its own for each image, on the CPU: the same on every device. (For pipelines of
-        a kind that is known it is drawn in float32 whatever the dtype; the others draw it themselves.) A value is made a byte by rounding, as diffusers does it (the paper's released code cut the fraction off).
-        Rejected are images with values that are no numbers (`non_finite`) and those that the pipeline's safety checker
-        flags (`unsafe`).
+        a kind that is known it is drawn in float32 whatever the dtype; the others draw it themselves.) A value is made
+        a byte by rounding, as diffusers does it (the paper's released code cut the fraction off). Rejected are images
+        with values that are no numbers (`non_finite`) and those that the pipeline's safety checker flags (`unsafe`).
 
         When the device's memory is too small, fewer images are drawn at once from then on. Raises UserError when it
         does not even hold one.
