@@ -15,7 +15,8 @@ from pathlib import Path
 from slurm.onemachine import Lab, down, install_advice, missing_programs, up
 from tests.chaos.local_campaign import run_calm, run_locally
 from tests.chaos.record import append
-from tests.chaos.scenario import SCENARIOS, Scenario, write_bank
+from tests.chaos.scenario import Scenario
+from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.slurm_campaign import CampaignFailed, run_on_slurm
 from tests.chaos.table import table
 from tests.chaos.verdict import Verdict, judge_local, judge_slurm
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
 
     work = Path(tempfile.mkdtemp(prefix="chaos-runs-", dir=given.work))
     say(f"runs in {work}")
-    bank = write_bank(work / "bank.txt", scenario.concepts)
+    scenario, bank = scenario.made_in(work)
     verdicts: list[Verdict] = []
     failures: list[str] = []
     for seed in (int(text) for text in given.seeds.split(",")):

@@ -12,8 +12,7 @@ from pathlib import Path
 class Appends:
     """Looks at the partial files in a thread between `start` and `stop`."""
 
-    stage: Path
-    """The stage's folder."""
+    run: Path
     every_s: float = 0.25
     last: dict[str, float] = field(default_factory=dict)
     """Attempt -> time of its latest append, in seconds since 1970; the file system's own word."""
@@ -32,7 +31,7 @@ class Appends:
 
     def look(self) -> None:
         """Note the latest write of each attempt that has a partial file now."""
-        for path in self.stage.glob("*/partial/*/*.part"):
+        for path in self.run.glob("*/*/partial/*/*.part"):
             with contextlib.suppress(FileNotFoundError):  # its shard ended between the listing and the look
                 attempt = path.name.split(".")[1]
                 self.last[attempt] = max(self.last.get(attempt, 0.0), path.stat().st_mtime)

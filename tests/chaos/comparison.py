@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Part, Scenario
 
 
 def same_set(run: Path, scenario: Scenario) -> dict[str, str]:
@@ -18,6 +18,9 @@ def same_set(run: Path, scenario: Scenario) -> dict[str, str]:
         for path in [*sorted((place / "data").rglob("*")), place / "seal.json"]:
             if path.is_file():
                 found[str(path.relative_to(run))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in (path for folder in scenario.folders for path in (run / folder).rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to(run))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 
@@ -27,10 +30,11 @@ def differences(calm: Path, run: Path, scenario: Scenario) -> list[str]:
     found = [f"{name}: missing" for name in sorted(theirs.keys() - ours.keys())]
     found += [f"{name}: not in the calm run" for name in sorted(ours.keys() - theirs.keys())]
     found += [f"{name}: other bytes" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]]
-    expected = scenario.num_shards + len(scenario.phases)
-    here = [name for name in ours if name.startswith(f"{scenario.stage}/")]
-    if len(here) != expected:
-        found.append(f"{len(here)} files to compare in {scenario.stage}, expected {expected}")
+    for part in scenario.parts:
+        expected = part.num_shards + len(part.phases)
+        here = [name for name in ours if name.startswith(f"{part.stage}/")]
+        if len(here) != expected:
+            found.append(f"{len(here)} files to compare in {part.stage}, expected {expected}")
     return found
 
 
@@ -52,7 +56,7 @@ def lost_or_doubled(run: Path, scenario: Scenario) -> list[str]:
 
 def leftovers(run: Path, scenario: Scenario) -> list[str]:
     """Partial and temporary files that finished phases should not have."""
-    places = [run / scenario.stage / phase / "partial" for phase in scenario.phases]
+    places = [run / part.stage / phase / "partial" for part in scenario.parts for phase in part.phases]
     found = [path for place in places for path in place.rglob("*") if path.is_file()]
     hidden = [path for path in run.rglob(".*") if path.is_file() or path.parent.name == "submissions"]
     found += [path for path in hidden if not path.name.startswith(".submission_file_")]  # submitit keeps its own
@@ -62,18 +66,22 @@ def leftovers(run: Path, scenario: Scenario) -> list[str]:
 
 def over_budget(run: Path, scenario: Scenario) -> list[str]:
     """Compare the number of files with the budget: 2 a shard, 2 an attempt, 4 an element, 3 a submission, 3 a phase."""
-    place = run / scenario.stage
-    folders = [path for path in (run / "submissions").glob(f"*-{scenario.stage}") if path.is_dir()]
+    return [problem for part in scenario.parts for problem in _over_budget(run, part)]
+
+
+def _over_budget(run: Path, part: Part) -> list[str]:
+    place = run / part.stage
+    folders = [path for path in (run / "submissions").glob(f"*-{part.stage}") if path.is_dir()]
     phase = sum(1 for path in place.rglob("*") if path.is_file())
-    logs = sum(1 for path in (run / "logs" / scenario.stage).rglob("*") if path.is_file())
+    logs = sum(1 for path in (run / "logs" / part.stage).rglob("*") if path.is_file())
     launching = sum(1 for folder in folders for path in folder.rglob("*") if path.is_file())
     journals = len(list(place.glob("*/journals/*.jsonl")))
     elements = sum(_elements(folder) + 1 for folder in folders)  # the seal job is an element too
-    budget = 2 * scenario.num_shards + 2 * journals + 4 * elements + 3 * (len(folders) + len(scenario.phases))
+    budget = 2 * part.num_shards + 2 * journals + 4 * elements + 3 * (len(folders) + len(part.phases))
     found = phase + logs + launching
     if found <= budget:
         return []
-    return [f"{found} files (phase {phase}, logs {logs}, submissions {launching}), budget {budget}"]
+    return [f"{part.stage}: {found} files (phase {phase}, logs {logs}, submissions {launching}), budget {budget}"]
 
 
 def _elements(folder: Path) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.faults import Injection
+from tests.chaos.late_kills import LateKills
 from tests.chaos.product import Product, ProductFailed, prepare, wait_until_sealed
 from tests.chaos.scenario import Scenario
 from tests.chaos.slurm_campaign import CampaignFailed, check_once
@@ -21,7 +22,7 @@ def run_calm(scenario: Scenario, run: Path, bank: Path, run_seed: int = 0) -> Pr
     product = Product(run, ("cluster=local",))
     prepare(product, scenario, bank, run_seed)
     product.submit(*scenario.identity(bank, run_seed), "workers=2")
-    if not wait_until_sealed(product, scenario.stage, scenario.phases[-1], scenario.timeout_s):
+    if not wait_until_sealed(product, *scenario.last, scenario.timeout_s):
         raise CampaignFailed(f"the calm run did not finish\n{product.log_tails()}")
     _wait_for_end(run)
     return product
@@ -43,10 +44,11 @@ def run_locally(
 ) -> tuple[Product, list[Injection], Watch]:
     """SIGKILL workers and supervisors at random moments, `resume` after each supervisor. Raises CampaignFailed."""
     product = Product(run, ("cluster=local",))
-    speed = scenario.speed(scenario.num_shards * scenario.shard_items / workers / planned_s)
+    slowed = scenario.parts[0]
+    speed = scenario.speed(slowed.num_shards * slowed.shard_items / workers / planned_s)
     done: list[Injection] = []
     deadline = time.monotonic() + scenario.timeout_s
-    watch = Watch(product, scenario, lambda: _supervised(run), every_s=2.0)
+    watch = Watch(product, scenario, lambda stage: _supervised(product, stage), every_s=2.0)
     prepare(product, scenario, bank, run_seed)
     try:
         product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", *speed)
@@ -60,12 +62,17 @@ def run_locally(
                     count = len(product.submissions())
                     product.resume_twice_at_once()
                     check_once(product.submissions()[count:])
-            while not product.is_sealed(scenario.stage, scenario.phases[-1]):
+            late = LateKills(product, scenario.late_kills, lambda: local_workers(run), rng)
+            while not product.is_sealed(*scenario.last):
                 if time.monotonic() > deadline:
                     raise CampaignFailed(f"not sealed in time\n{product.log_tails()}")
                 if not supervisors(run):
                     product.resume()
-                time.sleep(0.3)
+                for victim, phase in late.strike_for(0.3):
+                    done.append(Injection(LateKills.FAULT, time.time(), [victim.attempt], phase))
+                    say(f"local {LateKills.FAULT}: {victim.attempt} {phase}")
+            if late.missed:
+                raise CampaignFailed(f"over before a worker was killed: {', '.join(late.missed)}")
             _wait_for_end(run)
         watch.look()
     except ProductFailed as error:
@@ -73,10 +80,15 @@ def run_locally(
     return product, done, watch
 
 
-def _supervised(run: Path) -> int:
+def _supervised(product: Product, stage: str) -> int:
     # Workers whose supervisor is gone only finish their batch: the run is not at work any more.
-    alive = {process.pid for process in supervisors(run)}
-    return sum(1 for worker in local_workers(run) if worker.parent_pid in alive)
+    alive = {process.pid for process in supervisors(product.run)}
+    known = product.phases_by_job()
+    return sum(
+        1
+        for worker in local_workers(product.run)
+        if worker.parent_pid in alive and known.get(worker.job, ("",))[0] == stage
+    )
 
 
 def _kill_worker(run: Path, rng: random.Random) -> Injection:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from tests.chaos.journals import Attempt, Visit
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Part
 
 
 @dataclass
@@ -25,11 +25,17 @@ class LostWork:
     """Attempt that was killed -> items it had in the making: the time since its last append, at its own pace."""
     problems: list[str] = field(default_factory=list)
 
+    def add(self, other: LostWork) -> None:
+        """Add what another stage lost."""
+        self.made += other.made
+        self.made_twice_overlapping += other.made_twice_overlapping
+        self.made_twice += other.made_twice
+        self.cut_off |= other.cut_off
+        self.problems += other.problems
 
-def account(
-    attempts: list[Attempt], scenario: Scenario, ends: Mapping[str, float], appends: Mapping[str, float]
-) -> LostWork:
-    """Go through all visits.
+
+def account(attempts: list[Attempt], part: Part, ends: Mapping[str, float], appends: Mapping[str, float]) -> LostWork:
+    """Go through all visits of one stage.
 
     `ends`: when each attempt that was killed had ended; `appends`: when each had last written to a partial file, both
     in seconds since 1970.
@@ -47,12 +53,13 @@ def account(
             result.made_twice_overlapping += made - covered
         else:
             result.made_twice += made - covered
-        result.problems += _not_inherited(shard, both)
+        if part.keeps_parts:
+            result.problems += _not_inherited(shard, both)
     interruptions = sum(1 for attempt in attempts if attempt.end != "completed")
-    if result.made_twice > scenario.batch_items * interruptions:
+    if result.made_twice > part.batch_items * interruptions:
         result.problems.append(
             f"{result.made_twice} items made twice without an overlap, {interruptions} interruptions of at most "
-            f"{scenario.batch_items} items"
+            f"{part.batch_items} items"
         )
     for attempt in attempts:
         if attempt.end is None and attempt.visits and attempt.name in ends:
@@ -60,7 +67,7 @@ def account(
             cut, pace = _cut_off(attempt, ends[attempt.name], last_append)
             result.cut_off[attempt.name] = cut
             # Half a batch for a machine that is slow just then; the second is accounting's, which has no smaller unit.
-            if cut > 1.5 * scenario.batch_items + pace:
+            if cut > (part.batches_open + 0.5) * part.batch_items + pace:
                 result.problems.append(f"{attempt.name}: {cut:.0f} items in the making when it was killed")
     return result
 

@@ -93,6 +93,14 @@ class Product:
         records = sorted((self.run / "submissions").glob("[0-9]*/record.json"))
         return [{"name": path.parent.name, **json.loads(path.read_text())} for path in records]
 
+    def phases_by_job(self) -> dict[str, tuple[str, str]]:
+        """Stage and phase by what the attempts of a submission are called after: their job."""
+        found: dict[str, tuple[str, str]] = {}
+        for one in self.submissions():
+            jobs = [*one.get("array_jobs", ()), f"local{int(one['name'].partition('-')[0])}"]
+            found |= {str(job): (one["stage"], one["phase"]) for job in jobs}
+        return found
+
     def log_tails(self, lines: int = 15) -> str:
         """The ends of the newest logs, for the report of a failure."""
         logs = sorted((self.run / "logs").rglob("*.log"), key=lambda path: path.stat().st_mtime)[-4:]
@@ -103,7 +111,7 @@ def prepare(product: Product, scenario: Scenario, bank: Path, run_seed: int) -> 
     """Run what the stage builds on, on this machine and undisturbed."""
     if scenario.prelude is not None:
         words = scenario.identity(bank, run_seed, stage=scenario.prelude)
-        product.call("submit", *words, "cluster=local", "workers=2", "wait=true")
+        product.call("submit", *words, "cluster=local", "workers=2", "wait=true", timeout_s=600)
 
 
 def wait_until_sealed(product: Product, stage: str, phase: str, timeout_s: float) -> bool:

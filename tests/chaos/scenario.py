@@ -23,12 +23,32 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """A stage under chaos. Further stages and engines are further instances in `SCENARIOS`."""
+class Part:
+    """One of the stages that are disturbed, with what its status and its journals are held against."""
 
     stage: str
     phases: tuple[str, ...]
-    """The phases of the stage, in order; the faults hit whichever is at work."""
+    num_shards: int
+    """Shards of all phases."""
+    num_items: int
+    """Items of its phase, where it has one alone."""
+    shard_items: int
+    batch_items: int
+    """Items that are kept together; the whole of a shard where no phase keeps parts of one."""
+    batches_open: int = 1
+    """Batches in the making at once: what a kill costs."""
+    keeps_parts: bool = True
+    """Whether an attempt goes on from what an earlier one left of a shard."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A stage, or several in a row, under chaos. Further stages and engines are further instances in `SCENARIOS`."""
+
+    stage: str
+    """As `submit` is given it: several with commas between them."""
+    phases: tuple[str, ...]
+    """The phases of the first stage, in order; the faults hit whichever is at work."""
     compared: tuple[tuple[str, str], ...]
     """(stage, phase) whose data and seals must equal those of the calm run."""
     concepts: int
@@ -47,9 +67,15 @@ class Scenario:
     timeout_s: float = 900
     """A disturbed run must be finished within."""
     prelude: str | None = None
-    """Stage that is run first, undisturbed: what the stage builds on."""
+    """Stages that are run first, undisturbed: what the stage builds on."""
     target: int | None = None
     """Items of the last phase, where these are not all that come in."""
+    late_kills: tuple[tuple[str, str], ...] = ()
+    """(stage, phase) of which a worker is killed when it comes to them: too soon over for a fault at any moment."""
+    folders: tuple[str, ...] = ()
+    """Folders of the run that must equal the calm run's too, file by file."""
+    redrawn: int = 0
+    """Images that are drawn again and compared."""
 
     @property
     def num_items(self) -> int:
@@ -66,6 +92,21 @@ class Scenario:
         parts = -(-self.num_items // self.shard_items)
         return parts if len(self.phases) == 1 else 3 * parts + 3 + -(-self.final_items // self.shard_items)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The stages, in order."""
+        shards, items = self.num_shards, self.num_items
+        return (Part(self.stage, self.phases, shards, items, self.shard_items, self.batch_items),)
+
+    @property
+    def last(self) -> tuple[str, str]:
+        """Stage and phase with whose seal all is done."""
+        return self.parts[-1].stage, self.parts[-1].phases[-1]
+
+    def made_in(self, folder: Path) -> tuple[Scenario, Path]:
+        """Make what the runs read; return the scenario that reads it, and the bank."""
+        return self, write_bank(folder / "bank.txt", self.concepts)
+
     def identity(self, bank: Path, seed: int, stage: str | None = None) -> list[str]:
         """The arguments of `submit` that say what is made."""
         return [
@@ -81,80 +122,6 @@ class Scenario:
     def speed(self, items_per_s: float) -> list[str]:
         """The arguments that slow each worker down."""
         return [] if self.speed_key is None else [f"{self.speed_key}={items_per_s:.3g}"]
-
-
-_TEMPLATE = Scenario(
-    stage="captions",
-    phases=("write",),
-    compared=(("concepts", "read"), ("captions", "write")),
-    concepts=2000,
-    per_concept=5,
-    shard_items=250,
-    batch_items=25,
-    elements=8,
-    id_column="caption_id",
-    acts=(
-        Act(("slurm.partition=low",), ("sigkill-worker", "sigkill-slurmstepd", "requeue", "preempt"), 55),
-        Act(("slurm.partition=low-grace",), ("sigkill-worker", "preempt-grace", "node-dies"), 75),
-        Act(
-            ("slurm.partition=main", f"slurm.time_min={SHORT_LIMIT_MIN}", "slurm.signal_lead_s=10"),
-            ("sigkill-worker", "time-limit"),
-            90,
-        ),
-        Act(("slurm.partition=low",), ("node-lost", "requeue"), 75),
-    ),
-    breaks=("scancel", "overlap", "cancel"),
-    speed_key="captions.template.items_per_s",
-)
-_TRANSFORMERS = replace(
-    _TEMPLATE,
-    concepts=24,
-    per_concept=4,
-    shard_items=12,
-    batch_items=4,
-    elements=2,
-    acts=(
-        Act(("slurm.partition=low",), ("sigkill-worker", "requeue", "preempt"), 0, (8.0, 20.0)),
-        Act(("slurm.partition=low",), ("sigkill-between-shards", "requeue"), 0, (8.0, 20.0)),
-    ),
-    breaks=("cancel",),
-    keys=("captions.engine=transformers", "captions.model=smollm2", "captions.device=cpu", "captions.threads=1"),
-    speed_key=None,
-)
-_VLLM = replace(
-    _TRANSFORMERS,
-    keys=(
-        "captions.engine=vllm",
-        "captions.model=smollm2",
-        "captions.device=cpu",
-        "captions.threads=1",
-        "captions.vllm.eager=true",
-    ),
-)
-_BALANCE_PHASES = ("match", "unique", "count", "score", "select", "cut", "coverage")
-_BALANCE = replace(
-    _TEMPLATE,
-    stage="balance",
-    phases=_BALANCE_PHASES,
-    compared=(("concepts", "read"), ("captions", "write"), *(("balance", phase) for phase in _BALANCE_PHASES)),
-    per_concept=2,
-    shard_items=100,
-    batch_items=100,
-    acts=(
-        Act(("slurm.partition=low",), ("sigkill-worker", "sigkill-slurmstepd", "requeue", "preempt"), 60),
-        Act(("slurm.partition=low-grace",), ("sigkill-worker", "preempt-grace", "node-dies"), 60),
-        Act(("slurm.partition=low",), ("node-lost", "requeue"), 60),
-    ),
-    keys=("balance.match_items=100", "balance.shard_items=100", "balance.target=2000"),
-    speed_key="balance.items_per_s",
-    prelude="captions",
-    target=2000,
-)
-SCENARIOS = {
-    "captions": {"template": _TEMPLATE, "transformers": _TRANSFORMERS, "vllm": _VLLM},
-    "balance": {"own": _BALANCE},
-}
-"""Stage -> engine -> scenario; the first engine is what `--engine` leaves out."""
 
 
 def short(scenario: Scenario, concepts: int, shard_items: int, batch_items: int, elements: int) -> Scenario:

@@ -13,6 +13,7 @@ from typing import Any
 from slurm.onemachine import Lab, resume_nodes, start_slurmd
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import Field, Injection, inject
+from tests.chaos.late_kills import LateKills
 from tests.chaos.product import Product, ProductFailed, prepare, tail
 from tests.chaos.scenario import Act, Scenario
 from tests.chaos.watch import Watch
@@ -55,7 +56,7 @@ def run_on_slurm(
     order = rng.sample(list(acts), len(acts))
     between = rng.sample(list(scenario.breaks), len(scenario.breaks))
     began = time.monotonic()
-    watch = Watch(product, scenario, lambda: _at_work(place, scenario))
+    watch = Watch(product, scenario, lambda stage: _at_work(place, product, stage))
     prepare(product, scenario, bank, run_seed)
     try:
         _start_act(product.submit, scenario, run, order, 0, say, scenario.identity(bank, run_seed))
@@ -79,12 +80,11 @@ def run_on_slurm(
     return Campaign(product, place.done, watch, place.cluster, time.monotonic() - began)
 
 
-def _at_work(place: Field, scenario: Scenario) -> int:
-    """Count the workers of phases that are not sealed: a lost node's old attempt may outlive its phase."""
-    stage = place.run / scenario.stage
-    sealed = {path.parent.name for path in stage.glob("*/seal.json")}
-    over = {path.stem for phase in sealed for path in (stage / phase / "journals").glob("*.jsonl")}
-    return sum(1 for worker in place.workers() if worker.attempt not in over)
+def _at_work(place: Field, product: Product, stage: str) -> int:
+    """Count the workers of the stage's phases that are not sealed: a lost node's old attempt may outlive its phase."""
+    known = product.phases_by_job()
+    phases = [known[worker.job] for worker in place.workers() if worker.job in known]
+    return sum(1 for one in phases if one[0] == stage and not product.is_sealed(*one))
 
 
 def _start_act(
@@ -103,11 +103,10 @@ def _start_act(
 
 def act_keys(scenario: Scenario, run: Path, order: Sequence[Act], number: int) -> list[str]:
     """The execution keys of an act; its speed leaves as much work as the acts that follow need."""
-    done = len(list((run / scenario.stage).glob("*/markers/*/*.json"))) * scenario.shard_items
+    slowed = scenario.parts[0]
+    done = len(list((run / slowed.stage).glob("*/markers/*/*.json"))) * slowed.shard_items
     seconds = sum(act.planned_s for act in order[number:])
-    speed = min(
-        50.0, max(1.0, (scenario.num_shards * scenario.shard_items - done) / scenario.elements / max(seconds, 1.0))
-    )
+    speed = min(50.0, max(1.0, (slowed.num_shards * slowed.shard_items - done) / scenario.elements / max(seconds, 1.0)))
     given = {key.split("=")[0] for key in order[number].keys}
     calm = [key for key in CALM_KEYS if key.split("=")[0] not in given]
     return [*order[number].keys, *calm, f"slurm.elements={scenario.elements}", *scenario.speed(speed)]
@@ -181,16 +180,20 @@ def check_once(new: Sequence[dict[str, Any]]) -> None:
 
 
 def _finish(place: Field, product: Product, scenario: Scenario, deadline: float) -> None:
-    """Resume until the phase is sealed and nothing of the run is alive."""
+    """Resume until the last phase is sealed and nothing of the run is alive; kill what is to be killed late."""
+    late = LateKills(product, scenario.late_kills, place.workers, place.rng)
     while True:
         if time.monotonic() > deadline:
             raise CampaignFailed(f"not sealed in time\n{_told(place, product)}")
-        sealed = product.is_sealed(scenario.stage, scenario.phases[-1])
+        sealed = product.is_sealed(*scenario.last)
         if not place.cluster.queue(place.run):
             if sealed:
-                return
+                break
             place.say(f"resume: {product.resume(*CALM_KEYS, *scenario.speed(50)).splitlines()[1]}")
-        time.sleep(1)
+        for victim, phase in late.strike_for(1.0):
+            place.note(LateKills.FAULT, [victim], phase)
+    for phase in late.missed:
+        place.note(LateKills.FAULT, [], f"NOT DONE: {phase} was over too soon")
 
 
 def _told(place: Field, product: Product) -> str:

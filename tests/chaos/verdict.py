@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.chaos import comparison
 from tests.chaos.faults import Injection
-from tests.chaos.journals import read_attempts
+from tests.chaos.images import wrong_images
+from tests.chaos.journals import Attempt, read_attempts
 from tests.chaos.lost_work import LostWork, account
 from tests.chaos.product import Product, ProductFailed
 from tests.chaos.scenario import SHORT_LIMIT_MIN, Scenario
@@ -17,7 +18,7 @@ from tests.chaos.truth import Ending, counts, endings, life_of, unexplained, wit
 from tests.chaos.watch import CAUSES, Watch
 from tests.chaos.workers import run_processes
 
-_KILLS = ("sigkill-worker", "sigkill-between-shards", "sigkill-slurmstepd", "node-dies")
+_KILLS = ("sigkill-worker", "sigkill-late", "sigkill-between-shards", "sigkill-slurmstepd", "node-dies")
 """Faults that end an attempt at the moment of the blow; Slurm notices later."""
 
 
@@ -43,11 +44,12 @@ class Verdict:
 def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -> Verdict:
     """Judge a run on Slurm."""
     product = campaign.product
-    records = [one for one in product.submissions() if one["stage"] == scenario.stage]
+    stages = {part.stage for part in scenario.parts}
+    records = [one for one in product.submissions() if one["stage"] in stages]
     jobs = [str(job) for one in records for job in one["array_jobs"]]
     short = {str(j) for one in records if _is_short(one) for j in one["array_jobs"]}
     lives = campaign.cluster.lives(jobs)
-    attempts = read_attempts(product.run, scenario.stage)
+    attempts = _attempts(product.run, scenario)
     told = endings(attempts, campaign.injections, lives, short)
     ends = {
         attempt.name: life.end
@@ -66,7 +68,7 @@ def judge_local(
     name: str, product: Product, injections: list[Injection], watch: Watch, calm: Path, scenario: Scenario
 ) -> Verdict:
     """Judge a local run: its workers are killed without a word, so the harness alone knows the causes."""
-    attempts = read_attempts(product.run, scenario.stage)
+    attempts = _attempts(product.run, scenario)
     hit = {name: injection for injection in injections for name in injection.attempts}
     told = [
         Ending(
@@ -94,31 +96,39 @@ def _judge(
     ends: dict[str, float],
 ) -> Verdict:
     run = product.run
-    attempts = read_attempts(run, scenario.stage)
-    work = account(attempts, scenario, ends, watch.appends.last)
+    attempts = _attempts(run, scenario)
+    work = LostWork()
+    for part in scenario.parts:
+        work.add(account(read_attempts(run, part.stage), part, ends, watch.appends.last))
     different = comparison.differences(calm, run, scenario)
-    problems = [*different, *comparison.lost_or_doubled(run, scenario), *work.problems]
+    items = wrong_images if scenario.redrawn else comparison.lost_or_doubled
+    problems = [*different, *items(run, scenario), *work.problems]
     problems += _promise(product.verify, "verify")
     problems += comparison.leftovers(run, scenario) + comparison.over_budget(run, scenario)
     problems += [f"orphan: pid {status.process.pid} {status.command}" for status in run_processes(run)]
     problems += [f"{attempt.name}: {error}" for attempt in attempts for error in attempt.errors]
     problems += [f"status: {text}" for text in watch.problems()]
-    final = watch.samples[-1].stage if watch.samples else {}
-    status = {cause: int(final.get(cause, -1)) for cause in CAUSES}
+    final = watch.latest()
+    status = {cause: sum(int(stage[cause]) for stage in final) for cause in CAUSES}
     expected = counts(told)
     problems += [
         f"status says {status[cause]} {cause}, seen to happen: {expected[cause]}"
         for cause in CAUSES
         if status[cause] != expected[cause]
     ]
-    if final.get("attempts") != len(attempts):
-        problems.append(f"status says {final.get('attempts')} attempts, journals: {len(attempts)}")
-    if final.get("state") != "done":
-        problems.append(f"status says {final.get('state')} at the end")
+    if (told_of := sum(stage["attempts"] for stage in final)) != len(attempts):
+        problems.append(f"status says {told_of} attempts, journals: {len(attempts)}")
+    problems += [
+        f"status says {stage['name']} is {stage['state']} at the end" for stage in final if stage["state"] != "done"
+    ]
     again = _promise(product.resume, "resume of a finished run")
     return Verdict(
-        name, problems + again, not different, len(attempts), work, told, injections, status, len(watch.samples)
+        name, problems + again, not different, len(attempts), work, told, injections, status, watch.num_answers
     )
+
+
+def _attempts(run: Path, scenario: Scenario) -> list[Attempt]:
+    return [attempt for part in scenario.parts for attempt in read_attempts(run, part.stage)]
 
 
 def _promise(command: Callable[[], str], what: str) -> list[str]:

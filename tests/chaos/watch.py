@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tests.chaos.appends import Appends
 from tests.chaos.product import Product
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Part, Scenario
 
 STATES = {"waiting", "pending", "running", "done", "partial", "failed", "blocked"}
 CAUSES = ("preemptions", "timeouts", "node_failures", "requeues", "cancellations", "failures", "unknown")
@@ -18,9 +19,10 @@ CAUSES = ("preemptions", "timeouts", "node_failures", "requeues", "cancellations
 
 @dataclass
 class Sample:
-    """One answer, and the view from outside before and after it."""
+    """What one answer says of one stage, and the view from outside before and after it."""
 
     time: float
+    part: Part
     stage: dict[str, Any]
     workers_before: int
     workers_after: int
@@ -36,9 +38,11 @@ class Watch:
 
     product: Product
     scenario: Scenario
-    count_workers: Callable[[], int]
+    count_workers: Callable[[str], int]
+    """How many workers are at work for a stage."""
     every_s: float = 4.0
     samples: list[Sample] = field(default_factory=list)
+    num_answers: int = 0
     errors: list[str] = field(default_factory=list)
     quiet_until: float = 0.0
     """Until then (after a cancel) workers that end within Slurm's KillWait do not make the run `running`."""
@@ -47,7 +51,7 @@ class Watch:
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
-        self.appends = Appends(self.product.run / self.scenario.stage)
+        self.appends = Appends(self.product.run)
 
     def __enter__(self) -> Watch:
         self.appends.__enter__()
@@ -61,19 +65,28 @@ class Watch:
         if self._thread is not None:
             self._thread.join(60)
 
-    def look(self) -> Sample | None:
-        """Take one sample."""
-        sealed = self.product.is_sealed(self.scenario.stage, self.scenario.phases[-1])
-        workers = self.count_workers()
+    def look(self) -> None:
+        """Take one sample of each stage."""
+        before = [self._outside(part) for part in self.scenario.parts]
         answer = self.product.status()
-        stage = next((one for one in answer["stages"] if one["name"] == self.scenario.stage), None)
-        if stage is None:
-            return None
-        after = self.product.is_sealed(self.scenario.stage, self.scenario.phases[-1])
+        stages = {one["name"]: one for one in answer["stages"]}
         ending = answer["time"] < self.quiet_until
-        sample = Sample(time.time(), stage, workers, self.count_workers(), sealed, after, ending)
-        self.samples.append(sample)
-        return sample
+        for part, (workers, sealed) in zip(self.scenario.parts, before, strict=True):
+            if part.stage in stages:
+                workers_after, sealed_after = self._outside(part)
+                sample = Sample(
+                    time.time(), part, stages[part.stage], workers, workers_after, sealed, sealed_after, ending
+                )
+                self.samples.append(sample)
+        self.num_answers += 1
+
+    def latest(self) -> list[dict[str, Any]]:
+        """What was told last of each stage."""
+        return list({sample.part.stage: sample.stage for sample in self.samples}.values())
+
+    def _outside(self, part: Part) -> tuple[int, bool]:
+        workers = self.count_workers(part.stage)
+        return workers, self.product.is_sealed(part.stage, part.phases[-1])
 
     def _poll(self) -> None:
         while not self._end.wait(self.every_s):
@@ -88,26 +101,28 @@ class Watch:
         if not self.samples:
             return [*found, "no status was taken"]
         first = self.samples[0].time
-        for sample in self.samples:
-            found += [f"{sample.time - first:.0f} s: {text}" for text in _implausible(sample, self.scenario)]
-        for before, now in zip(self.samples, self.samples[1:], strict=False):
-            found += [f"{now.time - first:.0f} s: {text}" for text in _went_back(before, now, self.scenario)]
+        for part in self.scenario.parts:
+            samples = [sample for sample in self.samples if sample.part == part]
+            wrong = [(sample, text) for sample in samples for text in _implausible(sample)]
+            for before, now in pairwise(samples):
+                wrong += [(now, text) for text in _went_back(before, now)]
+            found += [f"{sample.time - first:.0f} s: {part.stage}: {text}" for sample, text in wrong]
         return found
 
 
-def _implausible(sample: Sample, scenario: Scenario) -> list[str]:
-    stage, found = sample.stage, []
+def _implausible(sample: Sample) -> list[str]:
+    stage, part, found = sample.stage, sample.part, []
     state = stage["state"]
     if state not in STATES:
         found.append(f"state {state!r}")
-    one_phase = len(scenario.phases) == 1
-    if stage["shards_total"] != scenario.num_shards or (one_phase and stage["items_total"] != scenario.num_items):
+    one_phase = len(part.phases) == 1
+    if stage["shards_total"] != part.num_shards or (one_phase and stage["items_total"] != part.num_items):
         found.append(f"totals {stage['shards_total']} shards, {stage['items_total']} items")
     if not 0 <= stage["shards_done"] <= stage["shards_total"]:
         found.append(f"shards_done {stage['shards_done']} of {stage['shards_total']}")
     if not 0 <= stage["items_done"] <= stage["items_total"]:
         found.append(f"items_done {stage['items_done']} of {stage['items_total']}")
-    whole = stage["shards_done"] * scenario.shard_items
+    whole = stage["shards_done"] * part.shard_items
     if one_phase and stage["items_done"] + stage["items_rejected"] < whole:
         items = f"items_done {stage['items_done']}, items_rejected {stage['items_rejected']}"
         found.append(f"{items}, but {stage['shards_done']} whole shards")
@@ -124,10 +139,10 @@ def _implausible(sample: Sample, scenario: Scenario) -> list[str]:
     return found
 
 
-def _went_back(before: Sample, now: Sample, scenario: Scenario) -> list[str]:
+def _went_back(before: Sample, now: Sample) -> list[str]:
     found = []
     # With several phases the items are those of the one at work.
-    items = ("items_done",) if len(scenario.phases) == 1 else ()
+    items = ("items_done",) if len(now.part.phases) == 1 else ()
     for key in ("shards_done", *items, "attempts"):
         if now.stage[key] < before.stage[key]:
             found.append(f"{key} went back from {before.stage[key]} to {now.stage[key]}")

@@ -25,6 +25,11 @@ class Worker:
     def restart(self) -> int:
         return int(self.attempt.rpartition("_")[2])
 
+    @property
+    def job(self) -> str:
+        """The first word of the element's name."""
+        return self.element.rpartition("_")[0]
+
 
 def run_processes(run: Path) -> list[Status]:
     """Every process with the run's path in its command line, this harness and the product's short commands aside."""
