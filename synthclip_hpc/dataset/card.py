@@ -78,7 +78,7 @@ def _what(facts: CardFacts) -> str:
         "# Synthetic images with captions\n\n"
         "Made with synthclip-hpc: a language model or templates write captions for a bank of concepts, the captions\n"
         "are balanced over the concepts, a text-to-image renderer draws them.\n\n"
-        f"{facts.num_samples:,} samples in {facts.num_tars:,} WebDataset tars. `contact-sheet.png` shows 64 of them,\n"
+        f"{facts.num_samples:,} samples in {facts.num_tars:,} WebDataset tars. `contact-sheet.png` shows up to 64,\n"
         "spread evenly. `index.parquet` has a row a sample: where its parts lie in which tar, its caption's id, seed\n"
         "and recipe. `sha256sum -c checksums.sha256` checks all files.\n"
     )

@@ -109,7 +109,7 @@ def _merge(folder: Path, tars: list[Path], captions: list[object]) -> int:
             contents: Contents = read_once(path, read, hasher)  # type: ignore[arg-type]
             tables.append(to_table(contents))
             counts = {"samples": contents.found.num_samples, "rejects": contents.found.num_rejects}
-            known.append({"tar": number, "source": None, "sha256": contents.sha256} | counts)
+            known.append({"tar": number, "source": None, "sha256": contents.sha256, **counts})
     verified = ((table, [one]) for table, one in zip(tables, known, strict=True))
     path = folder / "index.parquet"
     with RowWriter(path, index_schema()) as rows:

@@ -33,7 +33,7 @@ PRESETS = {
     # The paper's, as its released code has it: DDIM, 50 steps, eta 0, 512 x 512; it is run with guidance 2.0.
     # `v1-5-pruned-emaonly` was withdrawn from its old place on the hub; this is the same model's new one.
     "sd15": Preset("stable-diffusion-v1-5/stable-diffusion-v1-5", "DDIMScheduler", 50, 2.0, 512),
-    # Diffusers' documentation of SDXL Turbo: trained without guidance, 1 to 4 steps, 512 x 512; SD Turbo is its sibling.
+    # Diffusers' page on SDXL Turbo: trained without guidance, 1 to 4 steps, 512 x 512; SD Turbo is its sibling.
     "sd-turbo": Preset("stabilityai/sd-turbo", OWN_SCHEDULER, 1, 0.0, 512),
     "sdxl-turbo": Preset("stabilityai/sdxl-turbo", OWN_SCHEDULER, 1, 0.0, 512),
     # Guidance is an input of this network: it costs no second pass. It can draw 768 x 768, which is more than twice the

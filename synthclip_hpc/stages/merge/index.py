@@ -21,7 +21,6 @@ from sharding.seal import load_seal
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.dataset import folder as dataset_folder
 from synthclip_hpc.dataset.assembling import Assembled, assemble
-from synthclip_hpc.dataset.caption_ids import write_caption_ids
 from synthclip_hpc.dataset.card import write_card
 from synthclip_hpc.dataset.columns import (
     CAPTION_IDS,
@@ -35,8 +34,6 @@ from synthclip_hpc.dataset.columns import (
 )
 from synthclip_hpc.dataset.contact_sheet import contact_sheet, evenly
 from synthclip_hpc.dataset.even import write_even
-from synthclip_hpc.dataset.index import DatasetIndex
-from synthclip_hpc.dataset.index_file import RowWriter, caption_ids, check_index
 from synthclip_hpc.dataset.sources import numbered_tars
 from synthclip_hpc.dataset.tar_files import TarFiles
 from synthclip_hpc.errors import UserError
@@ -64,6 +61,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_indexer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Yield the function that makes the data set."""
+    from synthclip_hpc.dataset.index_file import RowWriter
 
     def process(task: ShardTask) -> None:
         task.resumed(0)
@@ -143,6 +141,10 @@ def _add_files(
     """Write card, contact sheet and the look-up by caption id."""
     import pyarrow.parquet as pq
 
+    from synthclip_hpc.dataset.caption_ids import write_caption_ids
+    from synthclip_hpc.dataset.index import DatasetIndex
+    from synthclip_hpc.dataset.index_file import caption_ids
+
     num_ids = sum(len(ids) for ids, _ in caption_ids(index_path))
     write_caption_ids(staged / CAPTION_IDS, lambda: caption_ids(index_path), num_ids)
     with DatasetIndex(staged, pq.ParquetFile(index_path), lambda number: assembled.tars[number].path) as index:
@@ -164,6 +166,8 @@ def summary(directory: PhaseDirectory, plan: Plan) -> list[str]:
 
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
     """Look whether a finished index is whole."""
+    from synthclip_hpc.dataset.index_file import check_index
+
     check_index(path, index_schema())
     return Counts(1, 1, 0, {})
 

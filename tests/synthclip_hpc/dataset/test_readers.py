@@ -40,7 +40,7 @@ def by_webdataset(folder: Path) -> Pairs:
 
 
 def by_datasets(folder: Path, *words: str, **options: object) -> Pairs:
-    from datasets import Image, load_dataset
+    from datasets import Image, load_dataset  # type: ignore[import-untyped]
 
     found = load_dataset(*words, split="train", **options).cast_column("jpg", Image(decode=False))  # type: ignore[arg-type]
     return [(one["__key__"], one["jpg"]["bytes"], one["txt"]) for one in found]
@@ -48,7 +48,7 @@ def by_datasets(folder: Path, *words: str, **options: object) -> Pairs:
 
 def by_open_clip(folder: Path) -> Pairs:
     import webdataset
-    from open_clip_train.data import filter_no_caption_or_no_image, get_dataset_size, log_and_continue
+    from open_clip_train.data import filter_no_caption_or_no_image, get_dataset_size, log_and_continue  # type: ignore[import-untyped]
 
     shards = str(folder / "shards/{00000..00004}.tar")
     assert get_dataset_size(shards) == (44, 5)
@@ -104,7 +104,7 @@ def test_the_code_of_the_card_runs_and_finds_all(folder, monkeypatch):
 
 
 def test_the_head_of_the_card_is_what_hubs_read(folder):
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     card = (folder / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])

@@ -49,6 +49,7 @@ def test_given_keys_are_shown_in_their_order_and_others_are_told(rendered, tmp_p
 def test_images_of_a_shard_in_the_making_are_shown_up_to_where_it_is_torn(rendered):
     directory = rendered.run.phase("render", "draw")
     plan = load_plan(directory)
+    assert plan is not None
     members = shard_members(rendered, 2, plan.identity["recipe"], set())
     directory.data_path(2, ".tar").unlink()
     partial = write_tar(directory.partial_path(2, "7_0_0"), members)
