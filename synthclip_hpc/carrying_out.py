@@ -32,19 +32,20 @@ def carry_out(run: Run, config: RunConfig, stages: Sequence[str], cluster: str, 
         links = [link for link in laid_out if link.phase.stage in stages]
         before, left = left, left_for_later(links, stages)
         if left and left == before:
-            print_later(run, left)  # what comes before has failed
+            print_later(run, links, left, cluster)  # what comes before has failed
             return 1
         replacements = find_replacements(run, laid_out, affected)
         check_places(run, links, config, cluster)
         print_replaced(replacements)
         if options.dry_run:
             print(dry_run_text(run, links, config, cluster), end="")
+            print_later(run, links, left, cluster, wait=options.wait)
             return 0
         if not run.exists():
             run.create(config, provenance.of_submission(sys.argv))
         freeze(run, links, replacements, config, cluster, assume_ended=options.assume_ended)
         print_started(run, start(run, links, config, cluster, assume_ended=options.assume_ended))
-        print_later(run, left, wait=options.wait)
+        print_later(run, links, left, cluster, wait=options.wait)
         if not options.wait:
             print_finished(run, stages)
             return 0

@@ -93,8 +93,10 @@ def _write(out: Path, facts: bytes, sets: Mapping[str, Coverage], threshold: flo
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "coverage.json").write_bytes(facts)
+    print(f"written: {out / 'coverage.json'}")
+    # Where matplotlib is missing this says so, and the figures are there.
     (out / "coverage.png").write_bytes(count_histogram_png(sets, threshold))
-    print(f"written: {out / 'coverage.json'}, {out / 'coverage.png'}")
+    print(f"written: {out / 'coverage.png'}")
 
 
 def of_source(config: RunConfig, bank: Bank, path: str) -> Coverage:

@@ -21,7 +21,11 @@ def remembered(kind: str, key: Any, find: Callable[[], Any]) -> Any:
     `kind` names a folder, such as `tar-index`; `key` must hold everything that the answer follows from, the version of
     its form included. A damaged answer is found again, and a cache that cannot be written is done without.
     """
-    path = remembering_folder() / kind / f"{fingerprint(key)}.json"
+    try:
+        folder = remembering_folder()
+    except RuntimeError:  # a user without a home, as in some containers
+        return find()
+    path = folder / kind / f"{fingerprint(key)}.json"
     # Missing, torn or not to be read: all mean that it has to be found.
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_bytes())
@@ -36,9 +40,13 @@ def remembered(kind: str, key: Any, find: Callable[[], Any]) -> Any:
 
 
 def stamps(files: Iterable[Path]) -> list[list[Any]]:
-    """Return what tells that files are those of before: [path, size in bytes, last change in ns] of each."""
+    """Return what tells that files are those of before: [path, size in bytes, last change in ns] of each.
+
+    Where a time may stay (a copy that keeps it, a file system that has none), samples of the content belong to the key.
+    """
     found = ((file, file.stat()) for file in files)
-    return [[str(file), stat.st_size, stat.st_mtime_ns] for file, stat in found]
+    # A name that is no UTF-8 is no JSON either.
+    return [[ascii(str(file)), stat.st_size, stat.st_mtime_ns] for file, stat in found]
 
 
 def remembering_folder() -> Path:

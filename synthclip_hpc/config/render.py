@@ -85,6 +85,8 @@ class RenderConfig:
     """`float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, float32 on the CPU."""
     threads: int = identity(1)
     """CPU threads of a renderer: the order of a sum depends on them."""
+    renderers: int = execution(1)
+    """Renderers side by side in one worker, each on a GPU of its own: for clusters that give whole nodes."""
     reuse: Optional[str] = execution(None)
     """Run directory whose images are taken over where caption, seed and everything that makes them are equal."""
     items_per_s: float = execution(0.0)

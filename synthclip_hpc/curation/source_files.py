@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from sharding.files import fingerprint
 from synthclip_hpc.curation.braces import expand_braces
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.fingerprints import sample_file
+from synthclip_hpc.remembered import stamps
 
 if TYPE_CHECKING:
     import pyarrow
@@ -152,6 +153,14 @@ def open_unpacked(file: Path) -> BinaryIO:
         stream: BinaryIO = pyarrow.CompressedInputStream(pyarrow.OSFile(str(file)), "zstd")
         return stream
     return gzip.open(file) if suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
+
+
+def index_key(file: Path) -> list[Any]:
+    """Return what an index of a file's rows follows from: path, size and time, and samples of the content.
+
+    A copy may keep the time of what it replaces, and a tar of one sample more its size.
+    """
+    return [*stamps([file]), sample_file(file, _MIN_SAMPLES)]
 
 
 def _sample(file: Path, samples: int) -> list[object]:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthclip_hpc.curation.source_files import Columns, open_unpacked, refuse, telling_damage
+from synthclip_hpc.curation.source_files import Columns, index_key, open_unpacked, refuse, telling_damage
 from synthclip_hpc.curation.source_forward import ForwardReader
-from synthclip_hpc.remembered import remembered, stamps
+from synthclip_hpc.remembered import remembered
 
 if TYPE_CHECKING:
     import pyarrow
@@ -87,7 +87,7 @@ def open_lines(path: Path, form: str) -> LineFile:
     Raises UserError when it cannot be read.
     """
     with telling_damage(path):
-        key = [_INDEX_VERSION, MARK_ROWS, form, stamps([path])]
+        key = [_INDEX_VERSION, MARK_ROWS, form, index_key(path)]
         header, num_rows, marks = remembered("line-index", key, lambda: _index(path, form))
     return LineFile(
         path, form == "TSV", None if header is None else tuple(header), num_rows, tuple(marks), ForwardReader(path)

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from synthclip_hpc.curation.source_files import Columns, refuse
-from synthclip_hpc.remembered import remembered, stamps
+from synthclip_hpc.curation.source_files import Columns, index_key, refuse
+from synthclip_hpc.remembered import remembered
 
 MARK_ROWS = 1024
 """A range of samples is read from a mark on: this is the most whose headers are read in vain."""
@@ -74,7 +74,8 @@ def open_tar(path: Path) -> TarFile:
             num_rows += 1
         return [num_rows, marks]
 
-    num_rows, marks = remembered("tar-index", [_INDEX_VERSION, MARK_ROWS, stamps([path])], find)
+    with _reading(path):
+        num_rows, marks = remembered("tar-index", [_INDEX_VERSION, MARK_ROWS, index_key(path)], find)
     return TarFile(path, num_rows, tuple(marks))
 
 

@@ -1,75 +1,118 @@
-"""The members of a render tar found fast: it is known what stands where, but for the sizes and who was rejected.
+"""Where the members of a render tar lie: it is known what stands where, but for the sizes and who was rejected.
 
-A tar that is just as the stage `render` writes it needs no parsing: each header is compared with what must stand there.
-A tar that is not, damaged or of another writer, is for `sharding.tar_scan`, which finds out what is wrong, and where.
+A tar that is just as the stage `render` writes it needs no parsing, only a look at each name and size: whether all its
+other bytes are right, its checksum says. A tar that is not is for `sharding.tar_scan`, which finds out what is wrong.
 """
 
 from __future__ import annotations
 
 import mmap
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from sharding import ustar
-from sharding.tar_scan import Member, Sample
+from sharding.tar_scan import Member, Sample, TarError, samples, scan
+from sharding.ustar import BLOCK_BYTES, END
 
 REJECT = "__reject__/"
-PARTS = {"jpg", "txt", "json"}
-_SIZE, _CHECKSUM, _KIND = 124, 148, 156
-"""Where in a header these fields begin; between name and size, and from the kind on, all headers are the same."""
-_PLAIN = ustar.header("plain", 0)
-_OWNER, _REST = _PLAIN[100:_SIZE], _PLAIN[_KIND:]
-_NAME_BYTES = 100
-
-Members = tuple[list[Sample], list[Member], tuple[list[int], list[int]]]
-"""(samples, rejects, (places of the samples' keys, places of the rejects' keys))."""
+PARTS = ("jpg", "txt", "json")
+_SIZE, _SIZE_END = 124, 135
+"""Where in a header the size of the content stands, in octal digits."""
 
 
-def as_written(content: bytes | mmap.mmap, keys: Sequence[str]) -> Members | None:
-    """Return what a tar holds for these keys, in their order; None unless it is exactly of the form that is written."""
-    kept: list[Sample] = []
-    rejects: list[Member] = []
-    places: tuple[list[int], list[int]] = ([], [])
+def _empty() -> dict[str, list[int]]:
+    return {part: [] for part in PARTS}
+
+
+@dataclass
+class Places:
+    """What a tar holds: of each sample and each reject, which of the captions it is of, and where its members lie."""
+
+    samples: list[int] = field(default_factory=list)
+    offsets: dict[str, list[int]] = field(default_factory=_empty)
+    """Part -> where its content begins in the tar, in bytes; one entry a sample."""
+    sizes: dict[str, list[int]] = field(default_factory=_empty)
+    rejects: list[int] = field(default_factory=list)
+    reject_members: list[Member] = field(default_factory=list)
+
+    def contents(self, content: bytes | mmap.mmap, part: str) -> list[bytes]:
+        """Return the content of one part of all samples."""
+        return [
+            content[offset : offset + size] for offset, size in zip(self.offsets[part], self.sizes[part], strict=True)
+        ]
+
+
+def as_written(content: bytes | mmap.mmap, keys: Sequence[str]) -> Places | None:
+    """Return what a tar holds for these keys, in their order; None when a name or the end is not where it must be."""
+    places = Places()
+    offsets, sizes = ([by[part] for part in PARTS] for by in (places.offsets, places.sizes))
+    endings = [f".{part}\0".encode() for part in PARTS]
     position = 0
-    for place, key in enumerate(keys):
-        parts: dict[str, Member] = {}
-        for part in ("jpg", "txt", "json"):
-            name = f"{key}.{part}"
-            size = _size(content, position, name)
-            if size is None:
-                break
-            parts[part] = Member(name, position + 512, size)
-            position += 512 + size + -size % 512
-        if len(parts) == 3:
-            kept.append(Sample(key, parts))
-            places[0].append(place)
-            continue
-        name = REJECT + key
-        size = None if parts else _size(content, position, name)
-        if size is None:
-            return None
-        rejects.append(Member(name, position + 512, size))
-        places[1].append(place)
-        position += 512 + size + -size % 512
-    whole = content[position:] == ustar.END
-    return (kept, rejects, places) if whole else None
-
-
-def _size(content: bytes | mmap.mmap, position: int, name: str) -> int | None:
-    """Return the size in the header at `position`; None unless it is the header of a member of this name."""
-    header = content[position : position + 512]
-    field = name.encode()
-    if not (
-        header.startswith(field)
-        and header[_KIND:] == _REST
-        and header[_NAME_BYTES:_SIZE] == _OWNER
-        and header[len(field) : _NAME_BYTES].count(0) == _NAME_BYTES - len(field)
-    ):
-        return None
-    # The lower half of an Adler-32 is the sum of the bytes and one.
-    total = zlib.adler32(_REST, zlib.adler32(header[:_CHECKSUM])) & 0xFFFF
     try:
-        matches = int(header[_CHECKSUM : _CHECKSUM + 6], 8) == total - 1 + 8 * 32
-        return int(header[_SIZE : _SIZE + 11], 8) if matches else None
-    except ValueError:
+        for place, key in enumerate(keys):
+            field_of_key = key.encode()
+            for ending, at, size_of in zip(endings, offsets, sizes, strict=True):
+                name = field_of_key + ending
+                header = content[position : position + _SIZE_END]
+                if not header.startswith(name):
+                    break
+                size = int(header[_SIZE:], 8)
+                position += BLOCK_BYTES
+                at.append(position)
+                size_of.append(size)
+                position += -(-size // BLOCK_BYTES) * BLOCK_BYTES
+            else:
+                places.samples.append(place)
+                continue
+            name = REJECT.encode() + field_of_key
+            if len(offsets[0]) != len(places.samples) or not header.startswith(name + b"\0"):
+                return None
+            member = Member(name.decode(), position + BLOCK_BYTES, int(header[_SIZE:], 8))
+            places.rejects.append(place)
+            places.reject_members.append(member)
+            position = member.end
+    except ValueError:  # a size that is no number
         return None
+    return places if content[position:] == END else None
+
+
+def scanned(content: bytes | mmap.mmap, path: Path, keys: Sequence[str]) -> Places:
+    """Return what a tar by whatever writer holds for these keys. Raises TarError for whatever is wrong with it."""
+    rejects: list[Member] = []
+
+    def members() -> Iterator[Member]:
+        for member in scan(content, path):
+            if member.name.startswith(REJECT):
+                rejects.append(member)
+            elif "." not in member.name:
+                raise TarError(path, member.offset, f"member {member.name!r} is neither of a sample nor a reject")
+            else:
+                yield member
+
+    found, left = Places(), {key: place for place, key in enumerate(keys)}
+    for sample in samples(members(), path):
+        found.samples.append(_place(left, sample.key, _first(sample), path))
+        if sample.members.keys() != set(PARTS):
+            raise TarError(
+                path, _first(sample).offset, f"sample {sample.key} has {sorted(sample.members)}, not jpg, txt, json"
+            )
+        for part in PARTS:
+            found.offsets[part].append(sample.members[part].offset)
+            found.sizes[part].append(sample.members[part].size)
+    for member in rejects:
+        found.rejects.append(_place(left, member.name.removeprefix(REJECT), member, path))
+    found.reject_members = rejects
+    if left:
+        raise TarError(path, 0, f"{len(left)} of {len(keys)} items are missing, the first is {next(iter(left))}")
+    return found
+
+
+def _place(left: dict[str, int], key: str, member: Member, path: Path) -> int:
+    place = left.pop(key, None)
+    if place is None:
+        raise TarError(path, member.offset, f"{key} is there twice, or is no position of this shard")
+    return place
+
+
+def _first(sample: Sample) -> Member:
+    return next(iter(sample.members.values()))

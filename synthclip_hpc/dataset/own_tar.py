@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sharding.tar_scan import Member, Sample, TarError, samples, scan
+from sharding.tar_scan import Member, TarError
 from synthclip_hpc.dataset.columns import OWN_SOURCE
 from synthclip_hpc.dataset.contents import Found
-from synthclip_hpc.dataset.own_members import PARTS, REJECT, as_written
+from synthclip_hpc.dataset.own_members import Places, as_written, scanned
+from synthclip_hpc.rendering.samples import KEY_DIGITS, is_whole
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 
@@ -25,101 +26,74 @@ def read_own(content: bytes | mmap.mmap, path: Path, wanted: Any, recipe: str, n
     """Check a render tar against its captions and return its rows, number `number` of the data set.
 
     `wanted` is the Arrow table of its captions in order: position (uint64), caption_id (uint64), caption (string).
-    `recipe` is what all its images must be of. Raises TarError, which names the byte, for whatever does not fit.
+    `recipe` is what all its images must be of. The tar's checksum is for the caller. Raises TarError, which names the
+    byte, for whatever does not fit.
     """
-    keys = [f"{position:09d}" for position in wanted.column("position").to_pylist()]
-    found = as_written(content, keys)
-    if found is None:
-        kept, rejects = _scanned(content, path)
-        places = _places(kept, rejects, keys, path)
-    else:
-        kept, rejects, places = found
-    return _found(content, path, kept, rejects, places, wanted, recipe, number)
+    keys = _keys(wanted)
+    places = as_written(content, keys)
+    return _found(content, path, places or scanned(content, path, keys), keys, wanted, recipe, number)
 
 
-def _scanned(content: bytes | mmap.mmap, path: Path) -> tuple[list[Sample], list[Member]]:
-    """Return samples and rejects of a tar by whatever writer."""
-    rejects: list[Member] = []
+def find_damage(content: bytes | mmap.mmap, path: Path, wanted: Any, recipe: str) -> None:
+    """Raise TarError where a tar whose checksum is wrong is damaged: each header, record and image is looked at.
 
-    def members() -> Iterator[Member]:
-        for member in scan(content, path):
-            if member.name.startswith(REJECT):
-                rejects.append(member)
-            elif "." not in member.name:
-                raise TarError(path, member.offset, f"member {member.name!r} is neither of a sample nor a reject")
-            else:
-                yield member
-
-    kept = list(samples(members(), path))
-    for sample in kept:
-        if sample.members.keys() != PARTS:
-            first = next(iter(sample.members.values()))
-            raise TarError(path, first.offset, f"sample {sample.key} has {sorted(sample.members)}, not jpg, txt, json")
-    return kept, rejects
-
-
-def _places(
-    kept: Sequence[Sample], rejects: Sequence[Member], keys: Sequence[str], path: Path
-) -> tuple[list[int], list[int]]:
-    """Return which captions the samples and the rejects are of; each caption must have one of the two."""
-    places = {key: place for place, key in enumerate(keys)}
-    found: tuple[list[int], list[int]] = ([], [])
-    for into, named in (
-        (found[0], ((sample.key, sample.members["jpg"]) for sample in kept)),
-        (found[1], ((member.name.removeprefix(REJECT), member) for member in rejects)),
+    Returns when the damage shows nowhere: the tar is another one, as good as the one that was sealed.
+    """
+    keys = _keys(wanted)
+    places = scanned(content, path, keys)
+    _found(content, path, places, keys, wanted, recipe, 0)
+    for image, record, at in zip(
+        places.contents(content, "jpg"), places.contents(content, "json"), range(len(places.samples)), strict=True
     ):
-        for key, member in named:
-            place = places.pop(key, None)
-            if place is None:
-                raise TarError(path, member.offset, f"{key} is there twice, or is no position of this shard")
-            into.append(place)
-    if places:
-        raise TarError(path, 0, f"{len(places)} of {len(keys)} items are missing, the first is {next(iter(places))}")
-    return found
+        if not is_whole(json.loads(record), image):
+            key, offset = keys[places.samples[at]], places.offsets["jpg"][at]
+            raise TarError(path, offset, f"{key}.jpg or {key}.json is damaged: not the checksum in the record")
+
+
+def _keys(wanted: Any) -> list[str]:
+    return [f"{position:0{KEY_DIGITS}d}" for position in wanted.column("position").to_pylist()]
 
 
 def _found(
     content: bytes | mmap.mmap,
     path: Path,
-    kept: Sequence[Sample],
-    rejects: Sequence[Member],
-    places: tuple[list[int], list[int]],
+    places: Places,
+    keys: Sequence[str],
     wanted: Any,
     recipe: str,
     number: int,
 ) -> Found:
     import pyarrow as pa
 
-    num = len(kept)
+    num, none = len(places.samples), [None] * len(places.rejects)
     columns: dict[str, Any] = {}
-    images, texts, records = ([sample.members[part] for sample in kept] for part in ("jpg", "txt", "json"))
-    for image in images:
-        start, stop = image.offset, image.offset + image.size
-        if content[start : start + 2] != _SOI or content[stop - 2 : stop] != _EOI or image.size < 4:
-            raise TarError(path, start, f"{image.name} is no whole JPEG: FF D8 ... FF D9")
-    captions = wanted.take(pa.array(places[0], pa.int64()))
-    told = [content[text.offset : text.offset + text.size] for text in texts]
-    raw = [content[record.offset : record.offset + record.size] for record in records]
+    for start, size in zip(places.offsets["jpg"], places.sizes["jpg"], strict=True):
+        stop = start + size
+        if content[start : start + 2] != _SOI or content[stop - 2 : stop] != _EOI or size < 4:
+            key = keys[places.samples[places.offsets["jpg"].index(start)]]
+            raise TarError(path, start, f"{key}.jpg is no whole JPEG: FF D8 ... FF D9")
+    captions = wanted.take(pa.array(places.samples, pa.int64()))
+    told, raw = places.contents(content, "txt"), places.contents(content, "json")
     facts = _records(raw, captions, told, recipe)
     if facts is None:
-        _tell_first_fault(path, texts, told, records, raw, captions, recipe)
-    refused = wanted.take(pa.array(places[1], pa.int64()))
-    reasons = _reasons(content, path, rejects, refused)
-    for part, members in (("image", images), ("txt", texts), ("json", records)):
-        columns[f"{part}_offset"] = [member.offset for member in members] + [None] * len(rejects)
-        columns[f"{part}_size"] = [member.size for member in members] + [None] * len(rejects)
-    columns["key"] = [sample.key for sample in kept] + [member.name.removeprefix(REJECT) for member in rejects]
-    columns["tar"] = [number] * (num + len(rejects))
-    columns["source"] = [OWN_SOURCE] * (num + len(rejects))
+        _tell_first_fault(path, places, keys, told, raw, captions, recipe)
+    refused = wanted.take(pa.array(places.rejects, pa.int64()))
+    reasons = _reasons(content, path, places.reject_members, refused)
+    for name, part in (("image", "jpg"), ("txt", "txt"), ("json", "json")):
+        columns[f"{name}_offset"] = [*places.offsets[part], *none]
+        columns[f"{name}_size"] = [*places.sizes[part], *none]
+    columns["key"] = [keys[place] for place in (*places.samples, *places.rejects)]
+    columns["tar"] = [number] * (num + len(none))
+    columns["source"] = [OWN_SOURCE] * (num + len(none))
     columns["caption_id"] = pa.concat_arrays(
         [column.combine_chunks() for column in (captions.column("caption_id"), refused.column("caption_id"))]
     )
-    columns["image"] = ["jpg"] * num + [None] * len(rejects)
-    columns["recipe"] = facts.column("recipe").to_pylist() + [None] * len(rejects)
-    columns["seed"] = facts.column("seed").to_pylist() + [None] * len(rejects)
+    columns["image"] = ["jpg"] * num + none
+    columns["recipe"] = facts.column("recipe").to_pylist() + none
+    columns["seed"] = facts.column("seed").to_pylist() + none
     columns["reject_reason"] = [None] * num + [reason for reason, _ in reasons]
     columns["tries"] = [None] * num + [tries for _, tries in reasons]
-    return Found(columns, num, len(rejects))
+    return Found(columns, num, len(none))
 
 
 def _records(raw: Sequence[bytes], captions: Any, told: Sequence[bytes], recipe: str) -> Any | None:
@@ -156,19 +130,20 @@ def _records(raw: Sequence[bytes], captions: Any, told: Sequence[bytes], recipe:
 
 def _tell_first_fault(
     path: Path,
-    texts: Sequence[Member],
+    places: Places,
+    keys: Sequence[str],
     told: Sequence[bytes],
-    records: Sequence[Member],
     raw: Sequence[bytes],
     captions: Any,
     recipe: str,
 ) -> NoReturn:
-    for place, row in enumerate(captions.to_pylist()):
-        if told[place] != row["caption"].encode():
-            raise TarError(path, texts[place].offset, f"{texts[place].name} is not the caption {row['caption']!r}")
-        name, offset = records[place].name, records[place].offset
+    for at, row in enumerate(captions.to_pylist()):
+        name = keys[places.samples[at]]
+        if told[at] != row["caption"].encode():
+            raise TarError(path, places.offsets["txt"][at], f"{name}.txt is not the caption {row['caption']!r}")
+        name, offset = f"{name}.json", places.offsets["json"][at]
         try:
-            record = json.loads(raw[place])
+            record = json.loads(raw[at])
         except ValueError as error:
             raise TarError(path, offset, f"{name} is no JSON: {error}") from error
         if not isinstance(record, dict):
@@ -180,7 +155,7 @@ def _tell_first_fault(
             raise TarError(path, offset, f"{name} lacks a seed (a whole number) or a recipe (text)")
         if record["recipe"] != recipe:
             raise TarError(path, offset, f"{name} is of recipe {record['recipe']}, this run's is {recipe}")
-    raise TarError(path, records[0].offset, "the records do not hold one JSON object a sample, a line each")
+    raise TarError(path, places.offsets["json"][0], "the records do not hold one JSON object a sample, a line each")
 
 
 def _reasons(

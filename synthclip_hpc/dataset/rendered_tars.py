@@ -100,7 +100,7 @@ def _content(path: Path) -> tuple[bytes, list[Sample], set[str]]:
             if path.suffix != ".part":
                 raise
 
-    found = [one for one in samples(members(), path) if one.members.keys() == PARTS]
+    found = [one for one in samples(members(), path) if one.members.keys() == set(PARTS)]
     return content, found, rejected
 
 

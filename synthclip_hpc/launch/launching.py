@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -131,7 +132,8 @@ class _Starter:
         names = {one.name for one in found}
         for one in open_submissions(known):
             if one.name not in names and not self.assume_ended:
-                update(one, state="ended")
+                with contextlib.suppress(FileNotFoundError):  # withdrawn by its own command since
+                    update(one, state="ended")
 
     def _take(self, link: Link) -> bool:
         """Do what one phase needs; False when the chain cannot go on behind it now."""

@@ -116,7 +116,13 @@ def _hold(run: Run, one: Replacement, config: RunConfig, cluster: str, assume_en
     while claimed is None:  # another command took the number: try the next one
         claimed = claim(run, phase.stage, [], record)
     try:
-        if at_work := earlier_living(run, claimed, assume_ended=assume_ended):
+        at_work = earlier_living(run, claimed, assume_ended=assume_ended)
+        if at_work and all(other.cluster == NO_CLUSTER for other in at_work):
+            raise UserError(
+                f"run={run.path}: another command is replacing the plan of {phase.key} at this moment "
+                f"({', '.join(other.name for other in at_work)}); type this command again when it has ended"
+            )
+        if at_work:
             raise UserError(
                 f"run={run.path}: {phase.key} is at work or in the queue under another plan "
                 f"({', '.join(other.name for other in at_work)}); nothing was made from it yet, so it can be replaced: "

@@ -34,10 +34,18 @@ def print_started(run: Run, started: Started) -> None:
     print(f"stop:   python -m synthclip_hpc.cancel run={at}      go on: python -m synthclip_hpc.resume run={at}")
 
 
-def print_later(run: Run, later: Sequence[str], *, wait: bool = False) -> None:
-    """Print which phases could not be laid out yet, and what lays them out: `wait`, this command itself."""
-    resume = f"python -m synthclip_hpc.resume run={shlex.quote(str(run.path))}"
-    then = "this command goes on with it" if wait else resume
+def print_later(run: Run, links: Sequence[Link], later: Sequence[str], cluster: str, *, wait: bool = False) -> None:
+    """Print which phases could not be laid out yet, and what lays them out: `wait`, this command itself.
+
+    `links` is what could be. Of a stage without any, `resume` would know nothing.
+    """
+    stages, at = dict.fromkeys(key.partition("/")[0] for key in later), f"run={shlex.quote(str(run.path))}"
+    if set(stages) <= {link.phase.stage for link in links}:
+        then = f"python -m synthclip_hpc.resume {at}"
+    else:
+        then = f"python -m synthclip_hpc.submit stage={','.join(stages)} {at} cluster={cluster}"
+    if wait:
+        then = "this command goes on with it"
     for key in later:
         print(f"{key}: not yet, its size is known when what comes before it is done; then: {then}")
 

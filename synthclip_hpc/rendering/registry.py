@@ -36,8 +36,9 @@ def check_renderer(render: RenderConfig) -> None:
     for key, most in (("size", MAX_SIZE), ("jpeg_quality", 100), ("batch_items", 4096), ("max_tries", 100)):
         if not 1 <= (number := getattr(render, key)) <= most:
             raise UserError(f"render.{key}={number}: wanted a whole number from 1 to {most}")
-    if render.threads < 1:
-        raise UserError(f"render.threads={render.threads}: wanted a whole number from 1")
+    for key in ("threads", "renderers"):
+        if (number := getattr(render, key)) < 1:
+            raise UserError(f"render.{key}={number}: wanted a whole number from 1")
     if not 0 <= render.items_per_s < math.inf:
         raise UserError(f"render.items_per_s={render.items_per_s}: wanted 0 (full speed) or more")
     if not 0 <= render.glyphs.redrawn <= 1:

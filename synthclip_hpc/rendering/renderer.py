@@ -35,7 +35,10 @@ class Picture:
 
 
 class Renderer(Protocol):
-    """Draws batches of requests. Used by one thread at a time."""
+    """Draws batches of requests. Used by one thread at a time.
+
+    Where a worker has several, each is opened in a process of its own: then facts and pictures are pickled.
+    """
 
     facts: Mapping[str, Any]
     """JSON values that go into every sample's record: at least `renderer`, `model`, `revision` (str), `steps` (int),

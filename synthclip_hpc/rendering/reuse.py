@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +28,12 @@ class Taken(NamedTuple):
 
 
 class Reuse:
-    """The images of a merged run, by caption id."""
+    """The images of a merged run, by caption id; for any number of threads."""
 
     def __init__(self, index: DatasetIndex, recipe: str, run_seed: int) -> None:
         """Use `opened`."""
         self._index, self._recipe, self._run_seed = index, recipe, run_seed
+        self._lock = threading.Lock()  # the index is for one thread at a time
 
     @classmethod
     @contextmanager
@@ -48,6 +50,10 @@ class Reuse:
         An image counts only with the same caption id and text, recipe and seed, and when its checksum is right.
         Raises UserError for a tar that is gone.
         """
+        with self._lock:
+            return self._take(items)
+
+    def _take(self, items: Sequence[Item]) -> dict[int, Taken]:
         numbers = self._index.find([item.caption_id for item in items])
         found = [(item, int(number)) for item, number in zip(items, numbers, strict=True) if number >= 0]
         taken = {}

@@ -62,7 +62,7 @@ def made_of(record: Mapping[str, Any], jpeg: bytes, item: Item, recipe: str) -> 
     try:
         made = Made(record["seed"], record["tries"], record["recipe"], {})
         same = record["caption_id"] == str(item.caption_id) and record["caption"] == item.caption
-        whole = _is_whole(record, jpeg)
+        whole = is_whole(record, jpeg)
     except KeyError:  # a record of another program
         return None
     if not (same and whole and made.recipe == recipe):
@@ -104,7 +104,7 @@ def check_item(item: Item, data: bytes, members: Sequence[Member], recipe: str) 
     first = members[0]
     if first.name == f"{REJECT_FOLDER}/{item.key}":
         record = _record(data, first)
-        if record.get("caption_id") != str(item.caption_id) or not _is_whole(record):
+        if record.get("caption_id") != str(item.caption_id) or not is_whole(record):
             raise ValueError(f"{first.name} is not that of caption {item.caption_id}")
         return 1, record["reason"]
     names = [member.name for member in members[:3]]
@@ -115,7 +115,7 @@ def check_item(item: Item, data: bytes, members: Sequence[Member], recipe: str) 
         raise ValueError(f"{item.key} is not that of caption {item.caption_id}")
     if record.get("recipe") != recipe:
         raise ValueError(f"{item.key} was made by recipe {record.get('recipe')}, wanted {recipe}")
-    if not _is_whole(record, jpeg):
+    if not is_whole(record, jpeg):
         raise ValueError(f"{first.name} or {names[2]} is damaged: not the checksum in it")
     return 3, None
 
@@ -124,7 +124,8 @@ def _checksum(record: Mapping[str, Any], jpeg: bytes = b"") -> int:
     return zlib.crc32(_line(record), zlib.crc32(jpeg))
 
 
-def _is_whole(record: dict[str, Any], jpeg: bytes = b"") -> bool:
+def is_whole(record: Mapping[str, Any], jpeg: bytes = b"") -> bool:
+    """Tell whether a record, and the image it tells of, are as they were written."""
     rest = {key: value for key, value in record.items() if key != CRC}
     return record.get(CRC) == _checksum(rest, jpeg)
 

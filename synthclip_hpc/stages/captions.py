@@ -132,8 +132,11 @@ def open_writer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
 
 @contextmanager
 def _open_engines(config: CaptionsConfig, model: ModelFiles | None) -> Iterator[Sequence[Engine]]:
-    """Open one engine in this process, or several in processes of their own; they are closed at the end."""
-    if config.engines > 1:
+    """Open one engine in this process, or several in processes of their own; they are closed at the end.
+
+    vLLM on a GPU gets one even when it is alone: after a fault of the GPU only another process can start it again.
+    """
+    if config.engines > 1 or (config.engine, config.device) == ("vllm", "cuda"):
         from synthclip_hpc.captioning.engines.engine_process import engines_side_by_side
 
         with engines_side_by_side(open_engine, config, model) as engines:

@@ -1,17 +1,18 @@
 """Stage `render`: an image for each caption of the balanced set, as WebDataset tars (paper, section 3.3).
 
 A shard of images is a shard of the balanced set: same positions, same order. The next batch is drawn while the last one
-is encoded and written.
+is encoded and written. A worker with several renderers has each of them at another shard.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from sharding.drift import differences, explain
@@ -20,7 +21,7 @@ from sharding.marker import Counts, Promise
 from sharding.plan import Plan, ShardRange
 from sharding.tar_log import TarLog
 from sharding.ustar import members
-from synthclip_hpc.config import RunConfig
+from synthclip_hpc.config import RenderConfig, RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.place import Place
 from synthclip_hpc.rendering.drawing import Drawn, draw_batch
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from synthclip_hpc.rendering.diffusion.folder import PipelineFiles
     from synthclip_hpc.rendering.renderer import Renderer
     from synthclip_hpc.run import Run
 
@@ -70,7 +72,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 
 @contextmanager
 def open_drawer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
-    """Open the renderer once for an attempt; yield the function that draws one shard."""
+    """Open the renderers once for an attempt; yield the function that draws one shard with an idle one."""
     from concurrent.futures import ThreadPoolExecutor
 
     from synthclip_hpc.rendering.jpeg import jpeg_encoder
@@ -81,10 +83,24 @@ def open_drawer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
         reuse = None
         if render.reuse is not None:
             reuse = stack.enter_context(Reuse.opened(render.reuse, plan_recipe(plan), config.seed))
-        renderer = stack.enter_context(closing(open_renderer(render, config.balance.case, pipeline)))
-        encoder = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="encoder"))
-        drawer = _Drawer(config, run, renderer, jpeg_encoder(render), reuse, encoder)
-        yield drawer.draw_shard
+        idle: SimpleQueue[Renderer] = SimpleQueue()
+        for renderer in stack.enter_context(_open_renderers(render, config.balance.case, pipeline)):
+            idle.put(renderer)
+        encoder = stack.enter_context(ThreadPoolExecutor(render.renderers, thread_name_prefix="encoder"))
+        yield _Drawer(config, run, idle, jpeg_encoder(render), reuse, encoder).draw_shard
+
+
+@contextmanager
+def _open_renderers(render: RenderConfig, case: str, pipeline: PipelineFiles | None) -> Iterator[Sequence[Renderer]]:
+    """Open one renderer in this process, or several in processes of their own; they are closed at the end."""
+    if render.renderers > 1:
+        from synthclip_hpc.rendering.renderer_process import renderers_side_by_side
+
+        with renderers_side_by_side(open_renderer, render, case, pipeline) as renderers:
+            yield renderers
+        return
+    with closing(open_renderer(render, case, pipeline)) as renderer:
+        yield [renderer]
 
 
 def _refuse_another_plans(plan: Plan, found: dict[str, object]) -> None:
@@ -103,12 +119,22 @@ class _Drawer:
 
     config: RunConfig
     run: Run
-    renderer: Renderer
+    idle: SimpleQueue[Renderer]
+    """Those that no shard is drawn with at present."""
     encode: Callable[[np.ndarray], bytes]
     reuse: Reuse | None
     encoder: ThreadPoolExecutor
+    """A thread for each renderer."""
 
     def draw_shard(self, task: ShardTask) -> None:
+        """Draw one shard; so many threads as there are renderers may call it at the same time."""
+        renderer = self.idle.get()
+        try:
+            self._draw_shard(task, renderer)
+        finally:
+            self.idle.put(renderer)
+
+    def _draw_shard(self, task: ShardTask, renderer: Renderer) -> None:
         items, recipe = read_items(self.run, task.shard), plan_recipe(task.plan)
         render = self.config.render
         log: TarLog[Reasons] = TarLog.open(
@@ -121,7 +147,7 @@ class _Drawer:
             behind: Future[None] | None = None
 
             def write(batch: list[Item], made: list[Drawn | Taken]) -> None:
-                found = [self._members(item, one, recipe) for item, one in zip(batch, made, strict=True)]
+                found = [self._members(item, one, renderer, recipe) for item, one in zip(batch, made, strict=True)]
                 log.append(members(content for contents, _ in found for content in contents))
                 reasons.extend(reason for _, reason in found)
                 task.progress(len(reasons))
@@ -130,12 +156,13 @@ class _Drawer:
                 for start in range(log.kept.num_items, len(items), render.batch_items):
                     task.safe_point()
                     batch = items[start : start + render.batch_items]
-                    made = self._make(batch)
+                    made = self._make(batch, renderer)
                     num_taken += sum(isinstance(one, Taken) for one in made)
                     if behind is not None:
                         behind.result()
                     behind = self.encoder.submit(write, batch, made)
-                    _keep_pace(task, start + len(batch) - log.kept.num_items, render.items_per_s)
+                    # The worker's pace, of which each of its renderers has a part.
+                    _keep_pace(task, start + len(batch) - log.kept.num_items, render.items_per_s / render.renderers)
             finally:
                 # Also when stopping: what is drawn is kept.
                 if behind is not None:
@@ -144,21 +171,23 @@ class _Drawer:
                 task.journal.event("reused", shard=task.shard.index, items=num_taken)
             task.publish(log.finish(), Counts.of(reasons))
 
-    def _make(self, batch: list[Item]) -> list[Drawn | Taken]:
+    def _make(self, batch: list[Item], renderer: Renderer) -> list[Drawn | Taken]:
         """Return what became of each item: taken over, or drawn with the others of its batch that are not."""
         taken = self.reuse.take(batch) if self.reuse is not None else {}
         captions = [(item.caption_id, item.caption) for item in batch if item.position not in taken]
-        drawn = iter(draw_batch(self.renderer.draw, captions, self.config.seed, self.config.render.max_tries))
+        drawn = iter(draw_batch(renderer.draw, captions, self.config.seed, self.config.render.max_tries))
         return [taken[item.position] if item.position in taken else next(drawn) for item in batch]
 
-    def _members(self, item: Item, one: Drawn | Taken, recipe: str) -> tuple[list[tuple[str, bytes]], str | None]:
+    def _members(
+        self, item: Item, one: Drawn | Taken, renderer: Renderer, recipe: str
+    ) -> tuple[list[tuple[str, bytes]], str | None]:
         """Return the tar members of an item, and why it has no image."""
         if isinstance(one, Taken):
             return sample_members(item, one.made, one.jpeg), None
         picture = one.picture
         if picture.pixels is None:
             return [reject_member(item, str(picture.reject_reason), one.tries)], picture.reject_reason
-        made = Made(one.seed, one.tries, recipe, {**self.renderer.facts, **picture.facts})
+        made = Made(one.seed, one.tries, recipe, {**renderer.facts, **picture.facts})
         return sample_members(item, made, self.encode(picture.pixels)), None
 
 
@@ -222,7 +251,8 @@ PHASES = (
         inspect=inspect,
         estimate=estimate,
         promise=promise,
-        gpus=lambda config: gpus_of(config.render),
+        lanes=lambda config: config.render.renderers,
+        gpus=lambda config: config.render.renderers * gpus_of(config.render),
         check_place=check_place,
     ),
 )

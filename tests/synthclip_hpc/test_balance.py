@@ -92,11 +92,22 @@ def test_the_set_is_the_same_however_the_work_is_cut(balanced, words):
     assert cut_bytes(balanced.run.path) == before
 
 
-@pytest.mark.parametrize("shard_items", [540, 78, 9])
-def test_the_set_is_the_same_for_any_number_of_caption_shards(balanced, shard_items):
-    usual = balanced("balance.target=250")
-    captions = ("captions.per_concept=12", f"captions.shard_items={shard_items}", "captions.batch_items=9", "seed=3")
-    assert balanced("balance.target=250", "balance.match_items=100", captions=captions) == usual
+def test_the_bytes_of_the_set_are_the_same_for_any_number_of_caption_shards(balanced):
+    found = []
+    for shards, shard_items in ((1, 765), (7, 110), (64, 12)):
+        words = ("captions.per_concept=17", f"captions.shard_items={shard_items}", "captions.batch_items=2", "seed=3")
+        balanced("balance.target=250", "balance.shard_items=50", "balance.match_items=100", captions=words)
+        assert len(list(balanced.run.path.glob("captions/write/data/*/*.parquet"))) == shards
+        found.append(cut_bytes(balanced.run.path))
+    assert len(found[0]) == 5
+    assert found[0] == found[1] == found[2]
+
+
+def test_more_matches_than_a_column_can_count_are_told_with_the_key_to_turn(balanced, monkeypatch):
+    monkeypatch.setattr("synthclip_hpc.stages.balance.shared.MAX_MATCHES", 50)
+    assert balanced("balance.target=100", "balance.match_items=500") == []
+    message = run_state(balanced.run)["message"]
+    assert "matches in one task, at most 50 can be; use a smaller balance.match_items" in message
 
 
 def cut_bytes(run: Path) -> dict[str, str]:

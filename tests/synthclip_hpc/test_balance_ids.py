@@ -65,6 +65,14 @@ def test_ids_of_their_own_and_one_caption_twice_under_its_id_are_no_mistake(
     assert sorted(row["caption_id"] for row in rows_of(app.path)) == list(range(25))
 
 
+def test_one_id_for_the_captions_of_many_files_is_told_with_its_first_two_texts(app, at_once, tmp_path):
+    for name, numbers in (("a.tsv", range(5, 9)), ("b.tsv", range(4)), ("c.tsv", range(9, 12))):
+        source = put_source(tmp_path / "s", name, [(7, f"a cat {n:02d}") for n in numbers])
+    assert app(*words_of(tmp_path, source, "balance.target=2", "balance.match_items=2")).code == 0
+    message = app.status()["stages"]["balance"]["message"]
+    assert "caption_id 7 names two captions, 'a cat 00' and 'a cat 01'; give each caption" in message
+
+
 @pytest.mark.parametrize(("match_items", "in_match"), [(100, 12), (10, 6), (1, 0)])
 def test_duplicates_are_counted_once_wherever_they_are_found(app, at_once, tmp_path, match_items, in_match):
     # Three times ten texts, of which each third row repeats the one before it; the ids go down: the smallest stays.

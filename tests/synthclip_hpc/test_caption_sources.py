@@ -319,6 +319,27 @@ def test_rows_are_counted_once_for_all_who_read_until_the_file_changes(
     assert len(scans) == 2
 
 
+def test_another_file_of_the_same_size_and_time_is_counted_anew(tmp_path: Path) -> None:
+    rows = []
+    for text in ("a cat\na dog\n", "a cat a dog\n"):
+        path = put(tmp_path / "a.txt", text)
+        os.utime(path, ns=(0, 0))
+        rows.append(find_source(path).num_rows)
+    assert rows == [2, 1]
+
+
+def test_a_file_whose_name_is_no_text_and_a_user_without_a_home_are_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    put(tmp_path / os.fsdecode(b"c\xff.txt"), "a cat\na dog\n")
+    assert find_source(tmp_path).num_rows == 2
+    monkeypatch.setattr("synthclip_hpc.remembered.remembering_folder", no_home)
+    assert find_source(tmp_path).read(1, 2)[0].column("caption").to_pylist() == ["a dog"]
+
+
 def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
     source = find_source(put(tmp_path / "a.txt", "a\nb\n"))
     assert source.read(2, 2)[0].num_rows == 0

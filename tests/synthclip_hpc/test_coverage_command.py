@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 
 import pytest
@@ -69,6 +70,16 @@ def test_any_captions_are_measured_against_the_bank_and_no_run_is_made(app, bank
     assert (found["captions"], found["distinct"], found["unmatched"], found["matches"]) == (4, 3, 1, 4)
     assert found["most_frequent"] == [{"concept": "cat", "count": 3}, {"concept": "dog", "count": 1}]
     assert not app.path.exists()
+
+
+def test_without_matplotlib_the_figures_are_written_and_the_picture_is_missed(app, bank, tmp_path, monkeypatch):
+    source = tmp_path / "mine.txt"
+    source.write_text("a cat\na dog\n")
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    outcome = app("coverage", f"source={source}", f"concepts.bank={bank}", f"out={tmp_path / 'out'}")
+    assert (outcome.code, "pictures of coverage need matplotlib" in outcome.err) == (2, True), outcome
+    assert f"written: {tmp_path / 'out/coverage.json'}" in outcome.out
+    assert json.loads((tmp_path / "out/coverage.json").read_text())["sets"]["mine.txt"]["captions"] == 2
 
 
 def test_a_run_that_has_not_balanced_is_told_what_to_do(app, at_once, bank):

@@ -29,6 +29,7 @@ from synthclip_hpc.captioning.engines.engine_process import (
 from synthclip_hpc.config import CaptionsConfig, VllmConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.processes import identify, is_alive
+from synthclip_hpc.stages import captions
 from tests.synthclip_hpc.app import REPOSITORY, environment
 from tests.synthclip_hpc.scripted_engine import ScriptedEngine, open_scripted
 
@@ -148,6 +149,17 @@ def test_its_gpus_are_set_before_the_engine_is_opened_and_torch_is_not_there_yet
         told = [engine.generate(asked("opened with")) for engine in engines]
     assert told == [["['4', False]"], ["['5', False]"]]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5"
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "expected"),
+    [("vllm", "cuda", EngineProcess), ("vllm", "cpu", ScriptedEngine), ("transformers", "cuda", ScriptedEngine)],
+)
+def test_vllm_alone_has_a_process_of_its_own_on_a_gpu_only(monkeypatch, engine, device, expected):
+    monkeypatch.setattr(captions, "open_engine", open_scripted)
+    with captions._open_engines(replace(CONFIG, engine=engine, device=device), None) as [opened]:
+        assert type(opened) is expected
+        assert opened.generate(asked("say")) == ScriptedEngine().generate(asked("say"))
 
 
 def test_a_users_mistake_arrives_as_it_is_and_the_engine_goes_on(engine):

@@ -85,6 +85,7 @@ EXECUTION = [
     "balance.items_per_s",
     "captions.vllm.tensor_parallel",
     "captions.vllm.gpu_memory",
+    "render.renderers",
     "render.reuse",
     "render.items_per_s",
     "render.diffusion.device_batch_items",

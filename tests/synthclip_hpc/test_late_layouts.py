@@ -72,6 +72,27 @@ def test_without_wait_the_command_that_goes_on_is_named_and_works_as_it_stands(a
     assert len(rows_of(app.path)) == USABLE
 
 
+def test_a_stage_of_which_nothing_is_laid_out_yet_is_named_in_a_command_that_starts_it(
+    app, at_once, words, monkeypatch
+):
+    outcome = app("submit", "stage=balance,render", *words[1:], "balance.t=3")
+    assert outcome.code == 0, outcome
+    commands = {line.partition("; then: ")[2] for line in outcome.out.splitlines() if ": not yet" in line}
+    assert commands == {f"python -m synthclip_hpc.submit stage=balance,render run={app.path} cluster=local"}
+    monkeypatch.setattr("synthclip_hpc.launch.local.start_supervisor", lambda run, submissions: submissions)
+    assert call("submit", *commands.pop().split()[3:]).code == 0
+    assert [one.phase for one in app.submissions()][-3:] == ["cut", "coverage", "draw"]
+
+
+def test_dry_run_names_what_cannot_be_laid_out_yet(app, words):
+    outcome = app("submit", *words, "balance.t=3", "dry-run=true")
+    assert outcome.code == 0, outcome
+    for phase in ("cut", "coverage"):
+        assert f"balance/{phase}: not yet, its size is known when what comes before it is done" in outcome.out
+    assert "not yet" not in app("submit", *words, "balance.target=3", "dry-run=true").out
+    assert not app.path.exists()
+
+
 def test_resume_lays_out_the_rest_when_bank_and_captions_are_gone(app, at_once, words, tmp_path):
     assert app("submit", *words, "balance.mode=none").code == 0
     for name in ("bank.txt", "mine.txt"):

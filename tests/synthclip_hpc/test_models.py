@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from synthclip_hpc.captioning.models.find import find_model, local_path
-from synthclip_hpc.models.offline import go_offline
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.models.offline import go_offline
 from tests.synthclip_hpc.model_folders import FILES, make_model, make_snapshot, write_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

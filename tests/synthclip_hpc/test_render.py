@@ -172,6 +172,7 @@ def test_a_truncated_tar_is_found_repaired_and_made_again(app, at_once):
         ("render.jpeg_subsampling=4:1:1", "Valid: 4:2:0, 4:2:2, 4:4:4"),
         ("render.resample=cubic", "bicubic"),
         ("render.max_tries=0", "wanted a whole number from 1"),
+        ("render.renderers=0", "wanted a whole number from 1"),
         ("render.items_per_s=-1", "wanted 0"),
         ("render.reuse=/nowhere", "name the directory of a run that is merged"),
     ],

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -13,11 +14,13 @@ from sharding.journal import Journal
 from sharding.marker import Counts
 from sharding.plan import PlanReplaced, load_plan, replace_plan
 from sharding.table import TableError
+from synthclip_hpc.launch import launching
 from synthclip_hpc.launch.chain import lay_out
 from synthclip_hpc.launch.launching import start
+from synthclip_hpc.launch.liveness import NO_CLUSTER, living
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.processes import identify
-from synthclip_hpc.submissions import update
+from synthclip_hpc.submissions import claim, update, withdraw
 from synthclip_hpc.work import Bench, work
 from tests.synthclip_hpc.app import App, Outcome, call, command_line, environment, same_set, tree, work_off
 from tests.synthclip_hpc.test_balance import rows_of
@@ -240,6 +243,37 @@ def test_a_selection_by_another_plan_is_not_taken_for_ones_own(too_many):
         phase.inspect(too_many.run, output, before, before.shard(0))
 
 
+@pytest.mark.parametrize("name", ["match", "score"])
+def test_a_file_of_another_plan_without_a_marker_is_not_taken_for_ones_own(too_many, name):
+    phase, directory = find_phase("balance", name), too_many.run.phase("balance", name)
+    plan, output = load_plan(directory), directory.data_path(0, ".arrow")
+    assert plan is not None
+    counts = phase.inspect(too_many.run, output, plan, plan.shard(0))
+    assert counts.total == plan.num_items
+    other = replace(plan, identity={**plan.identity, "balance.case": "fold", "seed": 8})
+    with pytest.raises(TableError, match=f"was made by plan {plan.hash}, not by plan {other.hash}"):
+        phase.inspect(too_many.run, output, other, other.shard(0))
+
+
+def test_a_claim_that_is_withdrawn_while_one_looks_around_is_no_error(too_many, monkeypatch):
+    record = {**too_many.submissions()[-1].record, "cluster": NO_CLUSTER, "state": "claimed"}
+    held = claim(too_many.run, "balance", [], record)
+    assert held is not None
+
+    def look(known, *, assume_ended=False):
+        assert held.name in [one.name for one in known]
+        withdraw(held)
+        monkeypatch.setattr(launching, "living", living)
+        return []
+
+    monkeypatch.setattr(launching, "living", look)
+    outcome = too_many("resume")
+    assert launching.living is living
+    assert (outcome.code, "record.json" in outcome.words) == (0, False), outcome
+    # Its number is free again, and `resume` has taken it.
+    assert [one.phase for one in too_many.submissions() if one.number >= held.number] == [*LATE]
+
+
 def test_a_refused_sbatch_leaves_the_keys_of_what_never_ran_free(app, fake_slurm):
     words = ("submit", "stage=captions", "concepts.limit=20", "captions.shard_items=5", "cluster=slurm")
     fake_slurm.answer("sbatch", {"exit": 1, "stderr": "sbatch: error: invalid partition specified: gpux\n"})
@@ -252,20 +286,36 @@ def test_a_refused_sbatch_leaves_the_keys_of_what_never_ran_free(app, fake_slurm
     assert (one.config.seed, app.run.load_config().seed, len(one.shards())) == (5, 5, 8)
 
 
-def test_on_slurm_the_command_takes_out_of_the_queue_what_would_wait_for_ever(app, fake_slurm, words):
+def test_a_plan_that_another_command_is_replacing_is_left_to_it(too_many):
+    [*_, last] = [one for one in too_many.submissions() if one.phase == "select"]
+    record = {**last.record, "cluster": NO_CLUSTER, "state": "claimed", "claimer": identify(os.getppid())}
+    held = claim(too_many.run, "balance", [], record)
+    assert held is not None
+    before = tree(too_many.path)
+    outcome = too_many("submit", "stage=balance", "balance.target=20")
+    told = f"another command is replacing the plan of balance/select at this moment ({held.name})"
+    assert (outcome.code, told in outcome.words) == (2, True), outcome
+    assert tree(too_many.path) == before
+
+
+@pytest.mark.parametrize("stages", ["balance", "balance,render"])
+def test_on_slurm_the_command_takes_out_of_the_queue_what_would_wait_for_ever(app, fake_slurm, words, stages):
     from synthclip_hpc.stages.balance.advice import ways_out
 
     fake_slurm.answer("sbatch", *({"stdout": f"Submitted batch job {n}\n"} for n in range(50, 90)))
-    assert app("submit", *words, "balance.target=40", "cluster=slurm").code == 0
+    assert app("submit", f"stage={stages}", *words[1:], "balance.target=40", "cluster=slurm").code == 0
     [waiting] = [one for one in app.submissions() if one.phase == "cut"]
     fake_slurm.answer("squeue", {"stdout": row("59", waiting.job_names[0], reason="DependencyNeverSatisfied")})
     outcome = app("submit", "stage=balance", "balance.target=31", "cluster=slurm")
     assert (outcome.code, "balance/cut is at work or in the queue" in outcome.words) == (2, True), outcome
     told = ways_out(app.run, USABLE, waiting.name).splitlines()[0]
     cancel, submit = told.removeprefix("Go on with: ").split(" && ")
-    assert submit.endswith(f"stage=balance run={app.path} cluster=slurm balance.target=31")
+    assert submit.endswith(f"stage={stages} run={app.path} cluster=slurm balance.target=31")
+    fake_slurm.answer("squeue", *({"stdout": row(str(n), one.job_names[0])} for n, one in enumerate(app.submissions())))
     assert call("cancel", *cancel.split()[3:]).code == 0
+    fake_slurm.answer("squeue", {"stdout": ""})
     assert call("submit", *submit.split()[3:]).code == 0
+    assert {one.stage for one in app.submissions() if one.config.balance.target == USABLE} == set(stages.split(","))
     assert app.run.load_config().balance.target == USABLE
 
 

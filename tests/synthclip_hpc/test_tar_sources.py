@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -122,6 +123,17 @@ def test_members_are_counted_once_until_the_tar_changes(tmp_path, monkeypatch):
     put_tar(path, samples(21))
     assert find_source(path).num_rows == 21
     assert len(walks) == 2
+
+
+def test_a_tar_of_the_same_size_and_time_with_a_sample_more_is_counted_anew(tmp_path):
+    path = tmp_path / "a.tar"
+    found = []
+    for count in (20, 21):
+        put_tar(path, samples(count))
+        os.utime(path, ns=(0, 0))
+        found.append((find_source(path).num_rows, path.stat().st_size))
+    assert [rows for rows, _ in found] == [20, 21]
+    assert found[0][1] == found[1][1]  # tars are filled up to whole records
 
 
 def test_a_damaged_memory_is_not_believed_and_one_that_cannot_be_written_does_no_harm(tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_two_submits_of_different_configurations_leave_one_whole_run(app):
     winner, loser = codes.index(0), codes.index(2)
     assert seed == (1, 2)[winner]
     # Whichever look found it: the one at the start of the command, or the one when it binds its plans.
-    assert "seed: " in errors[loser] and "keeps what decides" in errors[loser] or "seed: recorded" in errors[loser]
+    assert ("seed: " in errors[loser] and "keeps what decides" in errors[loser]) or "seed: recorded" in errors[loser]
     calm = App(app.path.parent / "calm")
     assert call("submit", *SMALL, f"seed={seed}", f"run={calm.path}", "cluster=local", "wait=true").code == 0
     assert same_set(app.path) == same_set(calm.path)

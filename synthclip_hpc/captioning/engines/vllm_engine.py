@@ -1,9 +1,10 @@
-"""The `vllm` engine: vLLM's offline `LLM` inside the worker's own process.
+"""The `vllm` engine: vLLM's offline `LLM`, all of it inside the process that opens it.
 
-In the same process, because a killed worker must leave nothing behind, and because vLLM's scheduling is deterministic
-only there. A batch is answered in one call, each request with its own seed and without prefix caching, so that an
-answer follows from its batch and not from what the engine answered before. Only arguments that vLLM 0.11 to 0.33 have
-in common are used. After an error vLLM is shut down, and started again for the next batch.
+That is the worker's own, or on GPUs one that ends with the worker (engine_process): after a fault of a GPU only a new
+process gets on. All inside one, because a killed worker must leave nothing behind, and because vLLM's scheduling is
+deterministic only there. A batch is answered in one call, each request with its own seed and without prefix caching, so
+that an answer follows from its batch and not from what the engine answered before. Only arguments that vLLM 0.11 to
+0.33 have in common are used. After an error vLLM is shut down, and started again for the next batch.
 """
 
 from __future__ import annotations

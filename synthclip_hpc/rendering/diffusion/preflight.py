@@ -11,6 +11,7 @@ from synthclip_hpc.place import Place
 from synthclip_hpc.rendering.diffusion.folder import PipelineFiles, find_pipeline, scheduler_class
 from synthclip_hpc.rendering.diffusion.opening import unfit_scheduler
 from synthclip_hpc.rendering.diffusion.recipe import settled
+from synthclip_hpc.rendering.registry import gpus_of
 
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 # Importing diffusers' schedulers takes seconds and gigabytes of torch: another process does it, which then ends.
@@ -47,17 +48,25 @@ def _check_packages(place: Place) -> None:
 
 
 def _check_gpu(render: RenderConfig, place: Place) -> None:
-    if render.device != "cuda" or place.num_gpus > 0:
+    needed = render.renderers * gpus_of(render)
+    if place.num_gpus >= needed:
         return
+    wanted = "1 GPU is needed" if needed == 1 else f"{needed} GPUs are needed (render.renderers={needed}, 1 a renderer)"
     if place.cluster != "local":
+        asks = f"asks for {place.num_gpus}" if place.num_gpus else "asks for no GPU"
         raise UserError(
-            "render.device=cuda: 1 GPU is needed, and the job asks for no GPU; set slurm.gres=gpu:1 or "
-            "slurm.gpus_per_node=1 (or put it into [stage.render] of the profile), or use render.device=cpu"
+            f"render.device=cuda: {wanted}, and the job {asks}; set slurm.gres=gpu:{needed} or "
+            f"slurm.gpus_per_node={needed} (or put it into [stage.render] of the profile), or use render.device=cpu"
+        )
+    if place.num_gpus == 0:
+        raise UserError(
+            "render.device=cuda: this machine has no GPU (no /dev/nvidia0, nor AMD's /dev/kfd and /dev/dri), or "
+            "CUDA_VISIBLE_DEVICES hides it; use render.device=cpu with a small pipeline, render.renderer=glyphs, or "
+            "submit to a cluster"
         )
     raise UserError(
-        "render.device=cuda: this machine has no GPU (no /dev/nvidia0, nor AMD's /dev/kfd and /dev/dri), or "
-        "CUDA_VISIBLE_DEVICES hides it; use render.device=cpu with a small pipeline, render.renderer=glyphs, or submit "
-        "to a cluster"
+        f"render.renderers={render.renderers}: {needed} GPUs are needed, 1 a renderer, and this machine has "
+        f"{place.num_gpus}; use render.renderers={place.num_gpus}"
     )
 
 

@@ -16,13 +16,17 @@ def ways_out(run: Run, usable: int, submission: str | None) -> str:
 
     Nothing was made by `select` then, so its plan can be replaced. `submission` is the name of the one that met the
     error: its cluster is named again, and where there is a queue what waits for the selection is taken out of it first.
+    Later stages that were planned with that target are named too: their plans go with it, and their jobs are new ones.
     """
+    from synthclip_hpc.launch.chain import started_stages
+    from synthclip_hpc.pipeline import upstream_of
     from synthclip_hpc.submissions import load_submission
 
     cluster = "auto" if submission is None else load_submission(run, submission).record["cluster_option"]
     at = f"run={shlex.quote(str(run.path))}"
-    first = "" if cluster == "local" else f"python -m synthclip_hpc.cancel stage=balance {at} && "
-    command = f"{first}python -m synthclip_hpc.submit stage=balance {at} cluster={cluster}"
+    stages = ",".join(stage for stage in started_stages(run) if stage not in upstream_of("balance"))
+    first = "" if cluster == "local" else f"python -m synthclip_hpc.cancel stage={stages} {at} && "
+    command = f"{first}python -m synthclip_hpc.submit stage={stages} {at} cluster={cluster}"
     short = f"{command} balance.allow_short=true"
     if not usable:
         return f"{GO_ON} {short}"

@@ -20,7 +20,7 @@ from synthclip_hpc.stages.balance.score import TAU
 from synthclip_hpc.stages.balance.select import SUFFIX as SELECTION_SUFFIX
 from synthclip_hpc.stages.balance.select import Selection, read_selection
 from synthclip_hpc.stages.balance.settings import follows_from_configuration
-from synthclip_hpc.stages.balance.shared import keep_pace, match_lists, open_files
+from synthclip_hpc.stages.balance.shared import keep_pace, match_column, match_lists, open_files
 from synthclip_hpc.stages.phase import Estimate, LayoutLater, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _positioned(rows: pa.Table, shard: ShardRange, concept_ids: np.ndarray) -> p
     import pyarrow as pa
 
     offsets, entries = match_lists(rows)
-    matched = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(concept_ids[entries]))
+    matched = match_column(offsets, pa.array(concept_ids[entries]))
     positions = pa.array(np.arange(shard.start, shard.stop, dtype=np.uint64))
     table = rows.add_column(0, "position", positions).append_column("matched_concept_ids", matched)
     return table.select(schema().names).cast(schema())

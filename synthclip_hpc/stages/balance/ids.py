@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -41,7 +42,8 @@ def _refuse(config: RunConfig, files: Sequence[SortedFile], bounds: tuple[int, i
 
     rows = (file.rows(*bounds).select(["caption_id", "caption"]) for file in files)
     named = (part.filter(pc.equal(part.column("caption_id"), caption_id)) for part in rows)
-    first, second, *_ = sorted(text for part in named for text in part.column("caption").to_pylist())
+    # One file's at a time: a column that numbers the captions of each image has one id for millions of texts.
+    first, second = heapq.nsmallest(2, (text for part in named for text in part.column("caption").to_pylist()))
     told = f"caption_id {caption_id} names two captions, {first!r} and {second!r}"
     if config.balance.source is None:
         raise UserError(f"captions/write: {told}; run verify, and ask for other concepts when it finds nothing")

@@ -23,10 +23,13 @@ from synthclip_hpc.stages.balance.inputs import open_captions
 from synthclip_hpc.stages.balance.settings import check_settings, source_identity
 from synthclip_hpc.stages.balance.shared import (
     KEY,
+    PLAN,
     SUFFIX,
     TIES,
+    check_made_by,
     facts_of,
     keep_pace,
+    match_column,
     num_captions,
     schema,
     without_repeats,
@@ -106,7 +109,7 @@ def _match(
     texts = captions.column("caption").to_pylist()
     offsets, entries = matcher.match(texts)
     keys = np.fromiter((item_id("text", text) for text in texts), dtype=np.uint64, count=len(texts))
-    matches = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(entries))
+    matches = match_column(offsets, pa.array(entries))
     table = captions.append_column("matches", matches).add_column(0, KEY, pa.array(keys))
     if not keep_unmatched:
         named = np.diff(offsets) > 0
@@ -116,7 +119,8 @@ def _match(
     table, rejects[DUPLICATE] = without_repeats(pa.Table.from_batches([ordered]))
     path = task.directory.staged_path(task.shard.index, task.attempt, task.plan.suffix)
     counted = {reason: rejects[reason] for reason in sorted(rejects) if rejects[reason]}
-    write_sorted(path, table.replace_schema_metadata({"rejects": json.dumps(counted)}), KEY, TIES, in_order=True)
+    facts = {PLAN: task.plan.hash, "rejects": json.dumps(counted)}
+    write_sorted(path, table.replace_schema_metadata(facts), KEY, TIES, in_order=True)
     keep_pace(task, task.shard.stop - task.shard.start, items_per_s)
     task.publish(path, _counts(table.num_rows, counted))
 
@@ -127,11 +131,12 @@ def _counts(done: int, rejects: dict[str, int]) -> Counts:
 
 
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
-    """Count the captions of a finished file and those it says were left out."""
+    """Count the captions of a finished file and those it says were left out; TableError when another plan made it."""
     from sharding.exchange import SortedFile, inspect_sorted
 
     done = inspect_sorted(path, schema())
     with SortedFile.open(path) as file:
+        check_made_by(plan, file)
         rejects: dict[str, int] = json.loads(facts_of(file)["rejects"])
     return _counts(done, rejects)
 

@@ -16,7 +16,16 @@ from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.stages.balance.count import read_counts
-from synthclip_hpc.stages.balance.shared import KEY, SUFFIX, keep_pace, match_lists, num_ranges, schema
+from synthclip_hpc.stages.balance.shared import (
+    KEY,
+    PLAN,
+    SUFFIX,
+    check_made_by,
+    keep_pace,
+    match_lists,
+    num_ranges,
+    schema,
+)
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
@@ -75,7 +84,7 @@ def open_scorer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
                 table.schema.get_field_index(KEY), KEY, pa.array(np.fromiter(keys, dtype=np.uint64, count=len(ids)))
             ).append_column(TAU, pa.array(taus))
             path = task.directory.staged_path(task.shard.index, task.attempt, plan.suffix)
-            write_sorted(path, shuffled.replace_schema_metadata(None), KEY, ("caption_id",))
+            write_sorted(path, shuffled.replace_schema_metadata({PLAN: plan.hash}), KEY, ("caption_id",))
         keep_pace(task, len(ids), balance.items_per_s)
         task.publish(path, Counts(1, 1, 0, {}))
 
@@ -83,10 +92,12 @@ def open_scorer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
 
 
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
-    """Look whether a finished file is whole."""
-    from sharding.exchange import inspect_sorted
+    """Look whether a finished file is whole; TableError when another plan made it, with another seed, say."""
+    from sharding.exchange import SortedFile, inspect_sorted
 
     inspect_sorted(path, scored_schema())
+    with SortedFile.open(path) as file:
+        check_made_by(plan, file)
     return Counts(1, 1, 0, {})
 
 

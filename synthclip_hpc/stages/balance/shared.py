@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sharding.plan import load_plan
+from sharding.plan import Plan, load_plan
+from sharding.table import TableError
 from synthclip_hpc.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from synthclip_hpc.stages.phase import ShardTask, Sources
 
 SUFFIX = ".arrow"
+PLAN = "plan"
+"""Metadata: the hash of the plan that a file was made by."""
+MAX_MATCHES = 2**31 - 1
+"""In one table: a column of lists counts them in 32 bits."""
 KEY = "key"
 TIES = ("caption", "caption_id")
 """What orders captions whose texts have one hash: of equal texts the smallest id comes first."""
@@ -103,6 +108,13 @@ def facts_of(file: SortedFile) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in (file.schema.metadata or {}).items()}
 
 
+def check_made_by(plan: Plan, file: SortedFile) -> None:
+    """Raise TableError for a file that another plan made: with another `case` or seed, say, which no row tells."""
+    found = facts_of(file).get(PLAN, "(not told)")
+    if found != plan.hash:
+        raise TableError(f"{file.path} was made by plan {found}, not by plan {plan.hash}")
+
+
 def match_lists(table: Any) -> tuple[Any, Any]:
     """Return (offsets int64 of rows + 1, entry indices uint32) of the column `matches` of a contiguous table."""
     import numpy as np
@@ -110,3 +122,18 @@ def match_lists(table: Any) -> tuple[Any, Any]:
     lists = table.column("matches").combine_chunks()
     offsets = lists.offsets.to_numpy().astype(np.int64)
     return offsets - offsets[0], lists.flatten().to_numpy()
+
+
+def match_column(offsets: Any, entries: pa.Array) -> pa.ListArray:
+    """Return lists: row i has `entries[offsets[i]:offsets[i + 1]]`; `offsets` is int64 (rows + 1,), from 0 on.
+
+    Raises UserError for more entries than a column of lists can count, 2^31.
+    """
+    import pyarrow as pa
+
+    if offsets[-1] > MAX_MATCHES:
+        raise UserError(
+            f"balance: {offsets[-1]:,} matches in one task, at most {MAX_MATCHES:,} can be; "
+            "use a smaller balance.match_items or balance.shard_items, in a new run directory"
+        )
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), entries)

@@ -16,12 +16,12 @@ from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange, load_plan
 from sharding.seal import Seal, load_seal
 from sharding.table import TableError, inspect_table, write_arrow
-from sharding.tar_scan import TarError
+from sharding.tar_scan import TarError, mapped
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.dataset.columns import verified_schema
 from synthclip_hpc.dataset.contents import Contents, read_once
 from synthclip_hpc.dataset.foreign_tar import read_foreign
-from synthclip_hpc.dataset.own_tar import read_own
+from synthclip_hpc.dataset.own_tar import find_damage, read_own
 from synthclip_hpc.dataset.sources import KEY, find_sources, numbered_tars
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance import cut
@@ -112,6 +112,8 @@ def _verify_own(run: Run, seal: Seal, recipe: str, number: int, hasher: Executor
         contents = read_once(path, lambda content: read_own(content, path, wanted, recipe, number), hasher)
         found = contents.found
         if contents.sha256 != entry.sha256:
+            with mapped(path) as content:
+                find_damage(content, path, wanted, recipe)
             raise TarError(path, 0, f"its sha256 is {contents.sha256}, it was sealed with {entry.sha256}")
         if (found.num_samples, found.num_rejects) != (entry.counts.done, entry.counts.rejected):
             told = f"{entry.counts.done} samples and {entry.counts.rejected} rejects"

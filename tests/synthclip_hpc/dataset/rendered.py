@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import tarfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sharding.marker import Counts
 from sharding.plan import bind_plan
 from sharding.publication import publish_shard
 from sharding.seal import load_seal, write_seal
+from synthclip_hpc.rendering.samples import Item, Made, reject_member, sample_members
 from synthclip_hpc.stages.phase import Sources
 from synthclip_hpc.stages.render import layout
 from tests.synthclip_hpc.app import App
@@ -52,28 +52,12 @@ def sample(key: str, image: bytes, caption: str, **record: Any) -> list[Member]:
 
 
 def members_of(row: Mapping[str, Any], recipe: str, rejected: bool) -> list[Member]:
-    key = f"{row['position']:09d}"
-    caption_id = str(row["caption_id"])
+    names = ("position", "caption_id", "concept_id", "concept", "n", "caption", "source")
+    item = Item(*(row[name] for name in names), concepts=(row["concept"],))
     if rejected:
-        return [(f"__reject__/{key}", json.dumps({"caption_id": caption_id, "reason": "unsafe", "tries": 3}).encode())]
-    image = jpeg(row["position"])
-    return sample(
-        key,
-        image,
-        row["caption"],
-        caption_id=caption_id,
-        concept_id=str(row["concept_id"]),
-        concept=row["concept"],
-        seed=derive(0, row["caption_id"], "image") >> 1,
-        tries=1,
-        crc32=zlib.crc32(image),
-        recipe=recipe,
-        renderer="glyphs",
-        model="twemoji-2.0.0",
-        revision="",
-        steps=0,
-        guidance=0.0,
-    )
+        return [reject_member(item, "unsafe", 3)]
+    facts = {"renderer": "glyphs", "model": "twemoji-2.0.0", "revision": "", "steps": 0, "guidance": 0.0}
+    return sample_members(item, Made(derive(0, item.caption_id, "image") >> 1, 1, recipe, facts), jpeg(item.position))
 
 
 def balanced(app: App, *words: str) -> None:

@@ -10,7 +10,6 @@ import struct
 import pytest
 
 from sharding.seal import load_seal
-from sharding.tar_scan import samples, scan
 from synthclip_hpc.dataset import folder as dataset_folder
 from synthclip_hpc.dataset.sources import find_sources, split_sources
 from synthclip_hpc.errors import UserError
@@ -97,28 +96,39 @@ def test_damage_is_told_with_file_and_byte_and_how_to_reopen(app, damage):
 
 def test_the_quick_way_and_the_thorough_one_find_the_same(app, tmp_path):
     from sharding import ustar
-    from synthclip_hpc.dataset.own_members import as_written
+    from synthclip_hpc.dataset.own_members import as_written, scanned
 
     balanced(app)
     members = shard_members(app, 1, "0" * 16, {12, 19})
     content = ustar.members(members) + ustar.END
     keys = [f"{position:09d}" for position in range(10, 20)]
     found = as_written(content, keys)
+    assert found == scanned(content, tmp_path / "x.tar", keys)
     assert found is not None
-    kept, rejects, places = found
-    path = tmp_path / "x.tar"
-    assert kept == list(samples(scan(content, path), path))
-    assert [*(one for sample in kept for one in sample.members.values()), *rejects] == sorted(
-        scan(content, path), key=lambda member: member.name.startswith("__reject__")
-    )
-    assert places == ([0, 1, 3, 4, 5, 6, 7, 8], [2, 9])
-    for byte in (0, 5, 99, 105, 130, 150, 156, 260, 300, 511, len(content) - 1):
+    assert (found.samples, found.rejects) == ([0, 1, 3, 4, 5, 6, 7, 8], [2, 9])
+    assert found.contents(content, "jpg") == [content for name, content in members if name.endswith(".jpg")]
+    for byte in (0, 5, 10, 12, 130, len(content) - 1):
         damaged = bytearray(content)
         damaged[byte] ^= 1
         assert as_written(bytes(damaged), keys) is None, byte
     assert as_written(content[:-512], keys) is None
     assert as_written(content, keys[:-1]) is None
     assert as_written(content, [*keys, "000000020"]) is None
+
+
+@pytest.mark.parametrize(
+    ("byte", "told"), [(5, "checksum"), (105, "checksum"), (800, "000000010.jpg or 000000010.json is damaged")]
+)
+def test_a_flipped_bit_anywhere_is_told_with_its_place(app, byte, told):
+    balanced(app)
+    render(app)
+    path = app.run.phase("render", "draw").data_path(1, ".tar")
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1
+    path.write_bytes(data)
+    app("submit", "stage=merge")
+    assert "00001.tar, byte " in errors_of(app)
+    assert told in errors_of(app)
 
 
 def test_a_flipped_bit_is_found_repaired_and_the_set_is_that_of_a_run_without(app, tmp_path):
@@ -132,7 +142,7 @@ def test_a_flipped_bit_is_found_repaired_and_the_set_is_that_of_a_run_without(ap
     data[800] ^= 1  # inside a JPEG
     path.write_bytes(data)
     app("submit", "stage=merge")
-    assert "its sha256 is" in errors_of(app)
+    assert "00001.tar, byte 512: 000000010.jpg or 000000010.json is damaged" in errors_of(app)
     end_all(app)
     repaired = app("repair", "stage=render")
     assert "render/draw: reopened 1 shards: 1" in repaired.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,16 @@ def test_a_missing_gpu_is_told(configure):
     with pytest.raises(UserError, match=r"1 GPU is needed, and the job asks for no GPU; set slurm.gres=gpu:1"):
         check_place(configure(device="cuda"), Place("slurm", num_gpus=0))
     check_place(configure(device="cuda", scheduler="own"), Place("slurm", num_gpus=1))
+
+
+def test_several_renderers_need_as_many_gpus(configure):
+    four = replace(configure(device="cuda", scheduler="own"), renderers=4)
+    with pytest.raises(UserError, match=r"render.renderers=4: 4 GPUs are needed, .* 2; use render.renderers=2"):
+        check_place(four, Place("local", num_gpus=2))
+    with pytest.raises(UserError, match=r"4 GPUs are needed \(render.renderers=4, .*asks for 2; .*gpus_per_node=4"):
+        check_place(four, Place("slurm", num_gpus=2))
+    check_place(four, Place("slurm", num_gpus=4))
+    check_place(replace(configure(), renderers=4), HERE)
 
 
 def test_a_missing_package_is_told_with_its_extra(configure, monkeypatch):

@@ -1,4 +1,4 @@
-"""The inside of an engine's process: opens the engine, answers what comes through a pipe, ends with its worker."""
+"""The inside of a process that serves an object: opens it, answers calls from a pipe, ends with its worker."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import signal
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-
-from synthclip_hpc.captioning.engines.engine import Engine, Request
-from synthclip_hpc.captioning.models.folder import ModelFiles
-from synthclip_hpc.config import CaptionsConfig
-
-Opener = Callable[[CaptionsConfig, ModelFiles | None], Engine]
-"""What opens an engine: a function of a module, which the new process imports by its name."""
+from typing import Any, NamedTuple
 
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 FOR_THE_WORKER = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that may reach a whole job; what follows from them is the worker's to decide."""
+_PROTOCOL = 5
+"""Of pickle: arrays are written without a copy of theirs."""
+
+
+class Call(NamedTuple):
+    """A method to call, and what with."""
+
+    method: str
+    arguments: tuple[Any, ...]
 
 
 class Failure:
@@ -28,42 +31,46 @@ class Failure:
     def __init__(self, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))
         self.error = error if _travels(error) else RuntimeError(f"{type(error).__name__}: {error}")
-        self.error.add_note(f"In the engine's process:\n{trace}")
+        self.error.add_note(f"In a process of its own:\n{trace}")
+
+
+def send(connection: Connection, message: object) -> None:
+    """Send what `Connection.recv` returns at the other end. Raises what pickle raises before anything is sent."""
+    connection.send_bytes(pickle.dumps(message, _PROTOCOL))
 
 
 def serve(
     connection: Connection,
     worker_pid: int,
-    opener: Opener,
-    config: CaptionsConfig,
-    model: ModelFiles | None,
+    opener: Callable[..., Any],
+    arguments: tuple[Any, ...],
     visible: str | None,
 ) -> None:
-    """Be an engine's process: say that it is open, then answer batches until there are no more."""
+    """Be the process of what `opener` opens: tell its `facts` (None without any), then answer calls, then close it."""
     _belong_to(worker_pid)
     if visible is not None:
-        # Read when the libraries of the engine are imported, which happens below.
+        # Read when the libraries of the device are imported, which happens below.
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
     try:
-        engine = opener(config, model)
+        opened = opener(*arguments)
+        send(connection, getattr(opened, "facts", None))
     except Exception as error:
-        connection.send(Failure(error))
+        send(connection, Failure(error))
         return
-    connection.send("open")
-    while (batch := _next_batch(connection)) is not None:
+    while (call := _next_call(connection)) is not None:
         try:
-            connection.send(engine.generate(batch))
+            send(connection, getattr(opened, call.method)(*call.arguments))
         except Exception as error:
-            connection.send(Failure(error))
-    engine.close()
+            send(connection, Failure(error))
+    opened.close()
 
 
-def _next_batch(connection: Connection) -> list[Request] | None:
+def _next_call(connection: Connection) -> Call | None:
     try:
-        batch: list[Request] | None = connection.recv()
+        call: Call | None = connection.recv()
     except EOFError:
         return None
-    return batch
+    return call
 
 
 def _belong_to(worker_pid: int) -> None:
