@@ -72,6 +72,21 @@ def repair(directory: PhaseDirectory, problems: Sequence[Problem]) -> list[int]:
     return sorted(reopened)
 
 
+def reopen(directory: PhaseDirectory, plan: Plan) -> list[int]:
+    """Reopen a whole phase, because what it was made from is made anew; returns its shards that were there.
+
+    It is then bound to whatever its inputs are by then. All files move to `bad/`. To be run when nothing works on the
+    phase, and before what it was made from is reopened: killed half-way, it is called again.
+    """
+    move_to_bad(directory, directory.seal_path)
+    shards = sorted(directory.marked_shards() | directory.output_shards(plan.suffix))
+    for shard in shards:
+        move_to_bad(directory, directory.data_path(shard, plan.suffix))
+        move_to_bad(directory, directory.marker_path(shard))
+    move_to_bad(directory, directory.inputs_path)
+    return shards
+
+
 def _seal_problems(directory: PhaseDirectory, plan: Plan, seal: Seal) -> Iterator[Problem]:
     if seal.plan_hash != plan.hash:
         yield Problem(None, directory.seal_path, f"the seal is of plan {seal.plan_hash}, not of plan {plan.hash}")

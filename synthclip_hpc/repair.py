@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from synthclip_hpc.commands import existing_run, parse_run_options
 from synthclip_hpc.errors import UserError, run_command
 from synthclip_hpc.verify import VerifyOptions, find_problems
+
+if TYPE_CHECKING:
+    from synthclip_hpc.run import Run
+    from synthclip_hpc.stages.phase import Phase
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ def repair(argv: list[str]) -> int:
         if problems:
             # Again: reading every byte may have taken hours.
             refuse_company()
+            reopen_dependents(run, link.phase)
         shards = repair_phase(link.directory(run), problems)
         if problems:
             told = ", ".join(map(str, shards[:20])) + (" ..." if len(shards) > 20 else "")
@@ -50,6 +56,18 @@ def repair(argv: list[str]) -> int:
         reopened += len(problems)
     print(f"go on with: python -m synthclip_hpc.resume run={run.path}" if reopened else "nothing to repair")
     return 0
+
+
+def reopen_dependents(run: Run, repaired: Phase) -> None:
+    """Reopen the phases that are to be made again after this one's repair, before it begins."""
+    from sharding.check import reopen
+    from synthclip_hpc.launch.chain import bound_links, started_stages
+
+    for link in bound_links(run, started_stages(run)):
+        if (repaired.stage, repaired.name) in link.phase.made_again_with:
+            shards = reopen(link.directory(run), link.plan)
+            if shards:
+                print(f"{link.phase.key}: reopened all {len(shards)} shards, which tell of the files of {repaired.key}")
 
 
 def main() -> int:

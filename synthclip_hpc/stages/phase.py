@@ -143,6 +143,8 @@ class Phase:
     """How many GPUs one worker takes."""
     contiguous: bool = False
     """Neighbouring shards read neighbouring inputs: an element gets a block of shards, not a stride."""
+    made_again_with: tuple[tuple[str, str], ...] = ()
+    """(stage, phase) after whose repair this one is made again: it links to their files, or tells of their bytes."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
     check_place: Callable[[RunConfig, Place], None] | None = None

@@ -33,7 +33,7 @@ def read_items(run: Run, shard: ShardRange) -> list[Item]:
     columns = ["position", "caption_id", "concept_id", "concept", "n", "caption", "source", "matched_concept_ids"]
     names = concept_names(run)
     rows = zip(*(column.to_pylist() for column in pq.read_table(path, columns=columns).columns), strict=True)
-    items = [Item(*row[:-1], tuple(names[concept_id] for concept_id in row[-1])) for row in rows]
+    items = [Item(*known, concepts=tuple(names[concept_id] for concept_id in ids)) for *known, ids in rows]
     if [item.position for item in items] != list(range(shard.start, shard.stop)):
         raise RuntimeError(f"{path} does not hold the positions {shard.start} to {shard.stop - 1}; run verify")
     return items

@@ -93,7 +93,8 @@ Balance = Callable[..., App]
 
 
 @pytest.fixture
-def balance(at_once: None, tmp_path: Path) -> Balance:
+def balance(at_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Balance:
+    monkeypatch.chdir(tmp_path)
     bank = tmp_path / "bank.json"
     bank.write_text(json.dumps(BANK))
     number = iter(range(100))
@@ -162,6 +163,20 @@ def test_a_runs_own_captions_give_the_same_as_a_plain_loop(balance):
     raw = [Raw(row["caption_id"], row["caption"], "captions") for row in app.captions()]
     assert len(raw) == 30 * len(BANK)
     check(app, *recompute(raw, target=120))
+
+
+def test_a_new_run_over_the_captions_of_another_chooses_the_same(balance):
+    words = ("captions.per_concept=30", "captions.shard_items=23", "concepts.exclude=unsafe.txt")
+    Path("unsafe.txt").write_text("sea\n")
+    app = balance("captions,balance", *words, "balance.target=90")
+    again = balance("balance", f"balance.source={app.path / 'captions/write/data'}", words[-1], "balance.target=90")
+    assert rows_without_source(again) == rows_without_source(app)
+    larger = balance("balance", f"balance.source={app.path / 'captions/write/data'}", words[-1], "balance.target=130")
+    assert {row["caption_id"] for row in rows_of(app.path)} < {row["caption_id"] for row in rows_of(larger.path)}
+
+
+def rows_without_source(app: App) -> list[dict]:
+    return [{**row, "source": ""} for row in rows_of(app.path)]
 
 
 CASES = {

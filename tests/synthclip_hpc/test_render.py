@@ -14,7 +14,7 @@ from synthclip_hpc.rendering.drawing import image_seed
 from synthclip_hpc.rendering.jpeg import jpeg_encoder
 from synthclip_hpc.rendering.renderer import Request
 from tests.synthclip_hpc import scripted_renderer
-from tests.synthclip_hpc.app import App, same_set
+from tests.synthclip_hpc.app import App, same_set, tree
 
 RENDERER = "render.renderer=tests.synthclip_hpc.scripted_renderer:open_scripted"
 SHAPE = ("render.batch_items=4", "render.size=16", "render.device=cpu", "workers=1")
@@ -240,3 +240,35 @@ def test_a_damaged_image_of_the_other_run_is_drawn_again(app, at_once, tmp_path)
     merged(app, f"render.reuse={small.path}")
     assert len(scripted_renderer.asked) == 1
     assert same_set(app.path) == same_set(calm.path)
+
+
+def test_repair_after_the_merge_makes_the_data_set_again(app, at_once, tmp_path):
+    calm = merged(App(tmp_path / "calm"))
+    merged(app)
+    path = tars(app.path)[1]
+    data = bytearray(path.read_bytes())
+    data[900] ^= 1
+    path.write_bytes(data)
+    assert tree(app.path / "dataset") != tree(calm.path / "dataset")
+    outcome = app("repair")
+    assert "render/draw: reopened 1 shards: 1" in outcome.out
+    assert "merge/index: reopened all 1 shards" in outcome.out
+    assert app("resume").code == 0
+    assert tree(app.path / "dataset") == tree(calm.path / "dataset")
+    assert same_set(app.path) == same_set(calm.path)
+
+
+def test_a_shard_that_comes_out_different_when_repaired_gives_another_data_set(app, at_once, monkeypatch):
+    merged(app)
+    before = tree(app.path / "dataset")
+    path = tars(app.path)[1]
+    path.write_bytes(path.read_bytes()[:-512])
+    assert app("repair").code == 0
+    # As on another GPU: promised are items, not bytes.
+    draw = scripted_renderer.noise
+    monkeypatch.setattr(scripted_renderer, "noise", lambda request, size: draw(request, size) // 2)
+    assert app("resume").code == 0
+    after = tree(app.path / "dataset")
+    changed = {name for name in before if before[name] != after[name]}
+    assert "shards/00001.tar" in changed and "shards/00000.tar" not in changed
+    assert app("verify").code == 0

@@ -21,6 +21,7 @@ from synthclip_hpc.captioning.models import smollm2
 from synthclip_hpc.captioning.models.find import ModelFiles, find_model, local_path
 from synthclip_hpc.captioning.models.smollm2 import ensure_smollm2, find_smollm2
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.paths import cache_folder
 from tests.synthclip_hpc.model_folders import make_model
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -97,7 +98,7 @@ def test_each_main_version_of_transformers_makes_another_model_in_another_folder
 def test_the_cache_is_where_the_environment_says(monkeypatch, variables, folder):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert smollm2.cache_folder() == Path(folder)
+    assert cache_folder() == Path(folder)
 
 
 def test_a_missing_package_comes_with_the_command_that_installs_it(monkeypatch):

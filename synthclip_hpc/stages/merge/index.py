@@ -195,4 +195,5 @@ PHASE = Phase(
     estimate=estimate,
     promise=lambda config: "bytes",
     summary=summary,
+    made_again_with=(("render", "draw"),),
 )

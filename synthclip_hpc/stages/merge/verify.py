@@ -214,4 +214,5 @@ PHASE = Phase(
     estimate=estimate,
     promise=lambda config: "bytes",
     contiguous=True,
+    made_again_with=(("render", "draw"),),
 )
