@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from synthclip_hpc.run import Run
 
 CUT_SUFFIX = ".parquet"
+_KNOWN = [item.name for item in fields(Item) if item.name != "concepts"]
+_MATCHED = "matched_concept_ids"
 Reasons = tuple[str | None, ...]
 """Of each item, in order: why it was rejected; None where it has an image."""
 
@@ -30,10 +33,13 @@ def read_items(run: Run, shard: ShardRange) -> list[Item]:
     import pyarrow.parquet as pq
 
     path = run.phase(CUT.stage, CUT.name).data_path(shard.index, CUT_SUFFIX)
-    columns = ["position", "caption_id", "concept_id", "concept", "n", "caption", "source", "matched_concept_ids"]
-    names = concept_names(run)
-    rows = zip(*(column.to_pylist() for column in pq.read_table(path, columns=columns).columns), strict=True)
-    items = [Item(*known, concepts=tuple(names[concept_id] for concept_id in ids)) for *known, ids in rows]
+    table = pq.read_table(path, columns=[*_KNOWN, _MATCHED])
+    names, matched = concept_names(run), table.column(_MATCHED).to_pylist()
+    known: list[dict[str, Any]] = table.select(_KNOWN).to_pylist()
+    items = [
+        Item(**row, concepts=tuple(names[concept_id] for concept_id in ids))
+        for row, ids in zip(known, matched, strict=True)
+    ]
     if [item.position for item in items] != list(range(shard.start, shard.stop)):
         raise RuntimeError(f"{path} does not hold the positions {shard.start} to {shard.stop - 1}; run verify")
     return items

@@ -53,7 +53,7 @@ def sample(key: str, image: bytes, caption: str, **record: Any) -> list[Member]:
 
 def members_of(row: Mapping[str, Any], recipe: str, rejected: bool) -> list[Member]:
     names = ("position", "caption_id", "concept_id", "concept", "n", "caption", "source")
-    item = Item(*(row[name] for name in names), concepts=(row["concept"],))
+    item = Item(**{name: row[name] for name in names}, concepts=(row["concept"],))
     if rejected:
         return [reject_member(item, "unsafe", 3)]
     facts = {"renderer": "glyphs", "model": "twemoji-2.0.0", "revision": "", "steps": 0, "guidance": 0.0}
