@@ -102,18 +102,6 @@ class SortedFile:
         start, stop = self._row_of(batch, lo_key), self._row_of(batch, hi_key)
         return pa.Table.from_batches([batch.slice(start, stop - start)])
 
-    def counts(self, range_bits: int) -> npt.NDArray[np.int64]:
-        """Return the number of rows in each of the 2**range_bits equal key ranges, from the offset table alone.
-
-        Raises ValueError when the file was written with fewer range_bits than that.
-        """
-        import numpy as np
-
-        stored = self._layout.range_bits
-        if not 0 <= range_bits <= stored:
-            raise ValueError(f"range_bits must be 0 to {stored}, as {self.path} was written, got {range_bits}")
-        return np.diff(self._layout.offsets[:: 1 << (stored - range_bits)])
-
     def close(self) -> None:
         """Let go of the mapping; it ends when the last table that `rows` returned is gone as well."""
         self._batch = None

@@ -192,7 +192,7 @@ def local_workers(config: RunConfig, phase: Phase) -> int:
     """
     if config.workers < 0:
         raise UserError(f"workers={config.workers}: wanted 0 (as many as fit) or a positive number")
-    cores = len(os.sched_getaffinity(0)) // (config.captions.threads * phase.lanes(config))
+    cores = len(os.sched_getaffinity(0)) // (phase.threads(config) * phase.lanes(config))
     if not (gpus := phase.gpus(config)):
         return config.workers or max(1, cores)
     most = max(1, local_place().num_gpus // gpus)

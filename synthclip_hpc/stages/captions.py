@@ -289,6 +289,7 @@ PHASES = (
         estimate=estimate,
         promise=promise,
         lanes=lambda config: config.captions.engines,
+        threads=lambda config: config.captions.threads,
         gpus=gpus_of_worker,
         check_place=check_place,
         check_sealed=check_unique,

@@ -112,6 +112,11 @@ def one_lane(config: RunConfig) -> int:
     return 1
 
 
+def one_thread(config: RunConfig) -> int:
+    """Return 1: work for one core."""
+    return 1
+
+
 def no_gpus(config: RunConfig) -> int:
     """Return 0: work for CPUs."""
     return 0
@@ -139,6 +144,8 @@ class Phase:
     """What its outputs keep when they are made again; a function of what the plan binds."""
     lanes: Callable[[RunConfig], int] = one_lane
     """How many shards an attempt works on at the same time."""
+    threads: Callable[[RunConfig], int] = one_thread
+    """How many cores each of these takes."""
     gpus: Callable[[RunConfig], int] = no_gpus
     """How many GPUs one worker takes."""
     contiguous: bool = False

@@ -252,6 +252,7 @@ PHASES = (
         estimate=estimate,
         promise=promise,
         lanes=lambda config: config.render.renderers,
+        threads=lambda config: config.render.threads,
         gpus=lambda config: config.render.renderers * gpus_of(config.render),
         check_place=check_place,
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from slurm.onemachine import LabError, kill_node, kill_slurmd, processes, resume_nodes, start_slurmd
 from tests.chaos.cluster import Cluster
-from tests.chaos.workers import Worker, slurm_workers
+from tests.chaos.workers import Worker, at_work, slurm_workers
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Field:
     run: Path
     rng: random.Random
     say: Callable[[str], None]
+    begun: str = "start"
+    """Only workers that have journalled such an event are hit."""
     done: list[Injection] = field(default_factory=list)
 
     def workers(self) -> list[Worker]:
@@ -152,8 +154,7 @@ def inject(
 
     def candidates() -> list[Worker]:
         hit = {name for injection in place.done for name in injection.attempts}
-        journals = place.run.glob("*/*/journals/*.jsonl")
-        begun = {path.stem for path in journals}
+        begun = at_work(place.run, place.begun)
         fresh = [worker for worker in place.workers() if worker.attempt not in hit and worker.attempt in begun]
         wanted = jobs()
         return [worker for worker in fresh if worker.element.split("_")[0] in wanted]

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from tests.chaos.product import Product
 from tests.chaos.workers import Worker
 
-_LONGEST_S = 0.6
-"""Wait before the blow: an index takes about a second."""
-
 
 class LateKills:
     """Waits for workers of some phases and kills one for each time that a phase is named."""
@@ -25,11 +22,14 @@ class LateKills:
         phases: Sequence[tuple[str, str]],
         workers: Callable[[], list[Worker]],
         rng: random.Random,
+        longest_s: float,
     ) -> None:
+        """`longest_s`: how long a victim may go on at most after it was seen."""
         self._product = product
         self._pending = list(phases)
         self._workers = workers
         self._rng = rng
+        self._longest_s = longest_s
         self._hit: set[str] = set()
 
     @property
@@ -54,7 +54,7 @@ class LateKills:
             stage, phase = known.get(victim.job, ("", ""))
             if (stage, phase) not in self._pending or not self._has_begun(stage, phase, victim):
                 continue
-            time.sleep(self._rng.uniform(0, _LONGEST_S))
+            time.sleep(self._rng.uniform(0, self._longest_s))
             if not victim.process.is_alive():
                 continue
             victim.process.send(signal.SIGKILL)

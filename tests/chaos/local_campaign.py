@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.chaos.faults import Injection
@@ -14,7 +14,7 @@ from tests.chaos.product import Product, ProductFailed, prepare, wait_until_seal
 from tests.chaos.scenario import Scenario
 from tests.chaos.slurm_campaign import CampaignFailed, check_once
 from tests.chaos.watch import Watch
-from tests.chaos.workers import local_workers, run_processes, supervisors
+from tests.chaos.workers import Worker, at_work, local_workers, run_processes, supervisors
 
 
 def run_calm(scenario: Scenario, run: Path, bank: Path, run_seed: int = 0) -> Product:
@@ -56,13 +56,14 @@ def run_locally(
             faults = ["worker"] * worker_kills + ["supervisor"] * supervisor_kills
             for fault in rng.sample(faults, len(faults)):
                 time.sleep(rng.uniform(*pause_s))
-                done.append(_kill_worker(run, rng) if fault == "worker" else _kill_supervisor(run))
+                kill = _kill_worker if fault == "worker" else _kill_supervisor
+                done.append(kill(run, _wait_for_workers(run, scenario.begun), rng))
                 say(f"local {done[-1].fault}: {', '.join(done[-1].attempts)} {done[-1].note}")
                 if fault == "supervisor":
                     count = len(product.submissions())
                     product.resume_twice_at_once()
                     check_once(product.submissions()[count:])
-            late = LateKills(product, scenario.late_kills, lambda: local_workers(run), rng)
+            late = LateKills(product, scenario.late_kills, lambda: local_workers(run), rng, scenario.late_s)
             while not product.is_sealed(*scenario.last):
                 if time.monotonic() > deadline:
                     raise CampaignFailed(f"not sealed in time\n{product.log_tails()}")
@@ -91,20 +92,23 @@ def _supervised(product: Product, stage: str) -> int:
     )
 
 
-def _kill_worker(run: Path, rng: random.Random) -> Injection:
-    deadline = time.monotonic() + 20
+def _wait_for_workers(run: Path, event: str) -> list[Worker]:
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        begun = {path.stem for path in run.glob("*/*/journals/*.jsonl")}
-        found = [worker for worker in local_workers(run) if worker.attempt in begun]
-        if found:
-            victim = rng.choice(found)
-            victim.process.send(signal.SIGKILL)
-            return Injection("local-sigkill-worker", time.time(), [victim.attempt])
+        begun = at_work(run, event)
+        if found := [worker for worker in local_workers(run) if worker.attempt in begun]:
+            return found
         time.sleep(0.2)
-    raise CampaignFailed("no local worker to kill")
+    raise CampaignFailed("no local worker is at work")
 
 
-def _kill_supervisor(run: Path) -> Injection:
+def _kill_worker(run: Path, workers: Sequence[Worker], rng: random.Random) -> Injection:
+    victim = rng.choice(workers)
+    victim.process.send(signal.SIGKILL)
+    return Injection("local-sigkill-worker", time.time(), [victim.attempt])
+
+
+def _kill_supervisor(run: Path, workers: Sequence[Worker], rng: random.Random) -> Injection:
     found = supervisors(run)
     if not found:
         raise CampaignFailed("no local supervisor to kill")

@@ -37,13 +37,15 @@ class RenderScenario(Scenario):
             return self, EMOJI
         model = folder / "tiny-stable-diffusion"
         # A process of its own: torch stays out of the harness until images are drawn again.
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "tests.engines.tiny_stable_diffusion", str(model)],
             cwd=ROOT,
-            check=True,
             timeout=300,
-            stdout=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
         )
+        if done.returncode:
+            raise RuntimeError(f"no pipeline could be made:\n{done.stderr}")
         return replace(self, keys=(*self.keys, f"render.diffusion.model={model}")), EMOJI
 
     def identity(self, bank: Path, seed: int, stage: str | None = None) -> list[str]:

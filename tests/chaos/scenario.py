@@ -58,6 +58,8 @@ class Scenario:
     elements: int
     id_column: str
     acts: tuple[Act, ...]
+    begun: str = "start"
+    """The event that a worker has journalled before a fault hits it: `progress` where opening takes long."""
     breaks: tuple[str, ...] = ()
     """What parts two acts: Slurm's scancel, a second submission while the first is alive, the product's own cancel."""
     keys: tuple[str, ...] = ()
@@ -72,6 +74,8 @@ class Scenario:
     """Items of the last phase, where these are not all that come in."""
     late_kills: tuple[tuple[str, str], ...] = ()
     """(stage, phase) of which a worker is killed when it comes to them: too soon over for a fault at any moment."""
+    late_s: float = 0.3
+    """How long such a worker goes on at most after it was seen."""
     folders: tuple[str, ...] = ()
     """Folders of the run that must equal the calm run's too, file by file."""
     redrawn: int = 0

@@ -77,7 +77,13 @@ _BALANCE = replace(
 GLYPHS = RenderScenario(
     stage="render,merge",
     phases=("draw",),
-    compared=(("render", "draw"), ("merge", "verify"), ("merge", "index")),
+    compared=(
+        ("captions", "write"),
+        ("balance", "cut"),
+        ("render", "draw"),
+        ("merge", "verify"),
+        ("merge", "index"),
+    ),
     concepts=446,
     per_concept=70,
     shard_items=200,
@@ -90,6 +96,7 @@ GLYPHS = RenderScenario(
     prelude="captions,balance",
     target=20_000,
     late_kills=(("merge", "verify"), ("merge", "index"), ("merge", "index")),
+    late_s=0.8,
     folders=("dataset",),
     redrawn=20_000,
 )
@@ -114,6 +121,8 @@ _DIFFUSION = replace(
         "render.threads=1",
     ),
     target=400,
+    begun="progress",
+    late_s=0.3,
     task_tars=5,
     pipeline=True,
     redrawn=200,

@@ -51,7 +51,7 @@ def run_on_slurm(
 ) -> Campaign:
     """Play the acts in random order, with the breaks between them in random order. Raises CampaignFailed."""
     product = Product(run, ("cluster=slurm", "slurm.profile=onemachine"), lab.environment())
-    place = Field(Cluster(lab), run, rng, say)
+    place = Field(Cluster(lab), run, rng, say, scenario.begun)
     acts = scenario.acts if acts is None else acts
     order = rng.sample(list(acts), len(acts))
     between = rng.sample(list(scenario.breaks), len(scenario.breaks))
@@ -181,7 +181,7 @@ def check_once(new: Sequence[dict[str, Any]]) -> None:
 
 def _finish(place: Field, product: Product, scenario: Scenario, deadline: float) -> None:
     """Resume until the last phase is sealed and nothing of the run is alive; kill what is to be killed late."""
-    late = LateKills(product, scenario.late_kills, place.workers, place.rng)
+    late = LateKills(product, scenario.late_kills, place.workers, place.rng, scenario.late_s)
     while True:
         if time.monotonic() > deadline:
             raise CampaignFailed(f"not sealed in time\n{_told(place, product)}")

@@ -28,6 +28,7 @@ RENDER = replace(
     target=320,
     task_tars=4,
     late_kills=(("merge", "index"),),
+    late_s=0.2,
     redrawn=320,
     keys=("render.size=64",),
 )

@@ -31,6 +31,12 @@ class Worker:
         return self.element.rpartition("_")[0]
 
 
+def at_work(run: Path, event: str) -> set[str]:
+    """The attempts, living or dead, whose journals hold an event of this kind."""
+    journals = run.glob("*/*/journals/*.jsonl")
+    return {path.stem for path in journals if f'"event": "{event}"' in path.read_text(encoding="utf-8")}
+
+
 def run_processes(run: Path) -> list[Status]:
     """Every process with the run's path in its command line, this harness and the product's short commands aside."""
     found = []

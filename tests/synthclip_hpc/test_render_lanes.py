@@ -174,7 +174,8 @@ def test_a_worker_with_renderers_takes_so_many_cores_and_gpus(monkeypatch):
     config = RunConfig()
     glyphs = replace(config, render=replace(config.render, renderers=4))
     cuda = replace(config, render=replace(glyphs.render, renderer="diffusion"))
-    assert [local_workers(one, draw) for one in (config, glyphs, cuda)] == [16, 4, 2]
+    threaded = replace(config, render=replace(config.render, threads=8))
+    assert [local_workers(one, draw) for one in (config, glyphs, cuda, threaded)] == [16, 4, 2, 2]
     assert [draw.gpus(one) for one in (config, glyphs, cuda)] == [0, 0, 4]
     with pytest.raises(UserError, match="workers=3: each takes 4 of the 8 GPUs here; use workers=2"):
         local_workers(replace(cuda, workers=3), draw)

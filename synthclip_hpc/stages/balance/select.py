@@ -21,7 +21,6 @@ from sharding.table import TableError
 from synthclip_hpc.config import BalanceConfig, RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance.advice import ways_out
-from synthclip_hpc.stages.balance.count import read_counts
 from synthclip_hpc.stages.balance.ids import refuse_shared_ids
 from synthclip_hpc.stages.balance.score import TAU
 from synthclip_hpc.stages.balance.shared import KEY, num_captions, open_files
@@ -48,10 +47,6 @@ class Selection:
     cut: Cut
     kept_by_bucket: np.ndarray
     """int64: kept captions in each of 2^k equal ranges of the shuffle key."""
-    usable: int
-    """Distinct captions there were to select from."""
-    duplicates: int
-    """Captions left out because their text had come before."""
     plan_hash: str
     """What it was selected by: the size wanted, among others, which the rest does not tell."""
 
@@ -95,7 +90,6 @@ def open_selector(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[
 
     def process(task: ShardTask) -> None:
         task.resumed(0)
-        _, facts = read_counts(run)
         with open_files(run, "score") as files:
             refuse_shared_ids(config, files, task.safe_point)
             cut = _choose_or_advise(task, run, config.balance, files)
@@ -107,7 +101,7 @@ def open_selector(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[
                 buckets = chunk.column(KEY).to_numpy()[kept] >> shift
                 by_bucket += np.bincount(buckets.astype(np.int64), minlength=len(by_bucket))
         path = task.directory.staged_path(0, task.attempt, SUFFIX)
-        _write(path, Selection(cut, by_bucket, facts["usable"], facts["duplicates"], task.plan.hash))
+        _write(path, Selection(cut, by_bucket, task.plan.hash))
         task.publish(path, Counts(1, 1, 0, {}))
 
     yield process
@@ -160,8 +154,6 @@ def _write(path: Path, selection: Selection) -> None:
         tau=np.float64(selection.cut.tau),
         caption_id=np.uint64(selection.cut.caption_id),
         kept_by_bucket=selection.kept_by_bucket,
-        usable=np.int64(selection.usable),
-        duplicates=np.int64(selection.duplicates),
         plan_hash=np.str_(selection.plan_hash),
     )
     write_file(path, buffer.getvalue())
@@ -177,7 +169,7 @@ def read_selection(path: Path) -> Selection:
         with np.load(path, allow_pickle=False) as found:
             cut = Cut(float(found["tau"]), int(found["caption_id"]))
             plan_hash = str(found["plan_hash"]) if "plan_hash" in found else ""  # version 0.1.0 did not write it
-            return Selection(cut, found["kept_by_bucket"], int(found["usable"]), int(found["duplicates"]), plan_hash)
+            return Selection(cut, found["kept_by_bucket"], plan_hash)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); run verify, then repair, then resume") from error
 
