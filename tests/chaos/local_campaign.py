@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.faults import Injection
@@ -56,8 +56,8 @@ def run_locally(
             faults = ["worker"] * worker_kills + ["supervisor"] * supervisor_kills
             for fault in rng.sample(faults, len(faults)):
                 time.sleep(rng.uniform(*pause_s))
-                kill = _kill_worker if fault == "worker" else _kill_supervisor
-                done.append(kill(run, _wait_for_workers(run, scenario.begun), rng))
+                begun = _wait_for_workers(run, scenario.begun)
+                done.append(_kill_worker(rng.choice(begun)) if fault == "worker" else _kill_supervisor(run))
                 say(f"local {done[-1].fault}: {', '.join(done[-1].attempts)} {done[-1].note}")
                 if fault == "supervisor":
                     count = len(product.submissions())
@@ -102,13 +102,12 @@ def _wait_for_workers(run: Path, event: str) -> list[Worker]:
     raise CampaignFailed("no local worker is at work")
 
 
-def _kill_worker(run: Path, workers: Sequence[Worker], rng: random.Random) -> Injection:
-    victim = rng.choice(workers)
+def _kill_worker(victim: Worker) -> Injection:
     victim.process.send(signal.SIGKILL)
     return Injection("local-sigkill-worker", time.time(), [victim.attempt])
 
 
-def _kill_supervisor(run: Path, workers: Sequence[Worker], rng: random.Random) -> Injection:
+def _kill_supervisor(run: Path) -> Injection:
     found = supervisors(run)
     if not found:
         raise CampaignFailed("no local supervisor to kill")
