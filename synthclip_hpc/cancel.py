@@ -36,7 +36,7 @@ def cancel(argv: list[str]) -> int:
     from sharding.seal import load_seal
     from synthclip_hpc.launch.environment import by_cluster
     from synthclip_hpc.launch.liveness import living, open_submissions
-    from synthclip_hpc.pipeline import parse_stages
+    from synthclip_hpc.stage_order import parse_stages
     from synthclip_hpc.submissions import all_submissions, mark_cancelled
 
     stages = parse_stages(options.stage or "all")

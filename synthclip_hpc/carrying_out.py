@@ -12,8 +12,8 @@ from synthclip_hpc.launch.chain import left_for_later, plan_links, started_stage
 from synthclip_hpc.launch.launching import check_places, start
 from synthclip_hpc.launch.replacing import find_replacements, freeze
 from synthclip_hpc.launch.report import dry_run_text, print_finished, print_later, print_replaced, print_started
-from synthclip_hpc.pipeline import STAGES
 from synthclip_hpc.run import Run
+from synthclip_hpc.stage_order import STAGES
 
 _INTERRUPTED = 130
 

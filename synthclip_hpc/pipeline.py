@@ -1,17 +1,14 @@
-"""The stages in order, and which of them a command means."""
+"""The phases of the stages."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
 
-from synthclip_hpc.errors import UserError, nearest
+from synthclip_hpc.errors import UserError
 
 if TYPE_CHECKING:
     from synthclip_hpc.stages.phase import Phase
-
-STAGES = ("concepts", "captions", "balance", "render", "merge", "train", "eval", "report")
-BUILT = ("concepts", "captions", "balance", "render", "merge")
 
 
 def phases_of(stage: str) -> tuple[Phase, ...]:
@@ -27,24 +24,3 @@ def find_phase(stage: str, name: str) -> Phase:
         if phase.name == name:
             return phase
     raise UserError(f"phase {stage}/{name} is unknown to this version; use the synthclip-hpc that made the run")
-
-
-def parse_stages(text: str) -> list[str]:
-    """Turn `stage=captions,balance` or `stage=all` into stages in pipeline order; an unknown one names the nearest.
-
-    `all` is every stage that this version builds.
-    """
-    if text == "all":
-        return list(BUILT)
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UserError(f"stage is missing: name one or more of {', '.join(STAGES)}, or all; e.g. stage=captions")
-    for name in names:
-        if name not in STAGES:
-            raise UserError(f"stage={name}: no such stage{nearest(name, STAGES)}. Valid: {', '.join(STAGES)}, all")
-    return [stage for stage in STAGES if stage in names]
-
-
-def upstream_of(stage: str) -> list[str]:
-    """Return all stages that `stage` builds on, in pipeline order."""
-    return list(STAGES[: STAGES.index(stage)])

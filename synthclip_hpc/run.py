@@ -48,6 +48,10 @@ class Run:
         """Return the directory of one phase of a stage."""
         return PhaseDirectory(self.path / stage / phase)
 
+    def has_plans(self, stage: str) -> bool:
+        """Tell whether any phase of a stage has a plan."""
+        return any(PhaseDirectory(phase).plan_path.exists() for phase in (self.path / stage).glob("*/"))
+
     def logs(self, stage: str) -> Path:
         """Return the folder of a stage's logs."""
         return self.path / "logs" / stage

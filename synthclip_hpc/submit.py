@@ -20,7 +20,7 @@ def submit(argv: list[str]) -> int:
     from synthclip_hpc.carrying_out import carry_out
     from synthclip_hpc.launch.chain import with_upstream
     from synthclip_hpc.launch.launching import resolve_cluster
-    from synthclip_hpc.pipeline import BUILT, STAGES, parse_stages
+    from synthclip_hpc.stage_order import BUILT, STAGES, parse_stages
 
     cluster = resolve_cluster(options.cluster)
     config = config_of(options)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from sharding.plan import load_plan
 from sharding.seal import load_seal
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.pipeline import BUILT, phases_of
+from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.run import Run
+from synthclip_hpc.stage_order import BUILT
 from synthclip_hpc.stages.phase import Phase
 
 

@@ -28,7 +28,7 @@ def find_problems(run: Run, stage: str) -> Iterator[tuple[Link, list[Problem]]]:
     """Check every started phase of the stages; yields each with what is wrong in it."""
     from sharding.check import verify as verify_phase
     from synthclip_hpc.launch.chain import bound_links, started_stages
-    from synthclip_hpc.pipeline import parse_stages
+    from synthclip_hpc.stage_order import parse_stages
 
     wanted = parse_stages(stage or "all")
     for link in bound_links(run, [one for one in started_stages(run) if one in wanted]):

@@ -14,9 +14,9 @@ from synthclip_hpc.config_files import to_table
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link
 from synthclip_hpc.launch.environment import present
-from synthclip_hpc.pipeline import STAGES
 from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
+from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.submissions import Submission, claim, update, withdraw
 
 

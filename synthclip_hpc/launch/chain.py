@@ -13,9 +13,10 @@ from sharding.plan import Plan, PlanDrift, bind_plan, load_plan
 from sharding.seal import load_seal
 from synthclip_hpc.config import RunConfig, get, keys_with_role
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.pipeline import BUILT, STAGES, phases_of, upstream_of
+from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.place import local_place
 from synthclip_hpc.run import Run
+from synthclip_hpc.stage_order import BUILT, STAGES, upstream_of
 from synthclip_hpc.stages.phase import LayoutLater, Phase, Sources
 
 _READERS = 16
@@ -69,9 +70,7 @@ def left_for_later(links: Sequence[Link], stages: Sequence[str]) -> list[str]:
 
 def started_stages(run: Run) -> list[str]:
     """Return the stages of a run that have a plan."""
-    return [
-        stage for stage in BUILT if any(run.phase(stage, phase.name).plan_path.exists() for phase in phases_of(stage))
-    ]
+    return [stage for stage in BUILT if run.has_plans(stage)]
 
 
 def bound_links(run: Run, stages: Sequence[str]) -> list[Link]:

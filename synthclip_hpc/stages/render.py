@@ -34,11 +34,11 @@ from synthclip_hpc.rendering.registry import (
     pipeline_of,
     recipe_of,
 )
-from synthclip_hpc.rendering.reuse import Reuse, Taken
 from synthclip_hpc.rendering.samples import Item, Made, reject_member, sample_members
 from synthclip_hpc.stages.balance.cut import layout as layout_of_cut
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 from synthclip_hpc.stages.render_items import Reasons, inspect_tar, plan_recipe, read_items, whole_batches
+from synthclip_hpc.stages.render_reuse import Reuse, Taken, dataset_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -209,6 +209,8 @@ def check_place(config: RunConfig, place: Place) -> None:
     from synthclip_hpc.rendering.preflight import check_place as check
 
     check(config.render, place, pipeline_of(config.render))
+    if config.render.reuse is not None:
+        dataset_of(config.render.reuse)
 
 
 def promise(config: RunConfig) -> Promise:

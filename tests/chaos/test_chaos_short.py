@@ -81,7 +81,8 @@ def test_a_local_run_survives_killed_workers_and_a_killed_supervisor(tmp_path: P
 def test_images_and_their_data_set_survive_a_killed_worker_a_requeue_and_a_preemption(
     slurm_lab: Lab, tmp_path: Path
 ) -> None:
-    pytest.importorskip("cv2", reason="the extra glyphs is not installed")
+    for module in ("cv2", "resvg_py"):
+        pytest.importorskip(module, reason="needs the extra glyphs")
     scenario, bank = RENDER.made_in(tmp_path)
     run_calm(scenario, tmp_path / "calm", bank)
     act = replace(ACT, planned_s=16)

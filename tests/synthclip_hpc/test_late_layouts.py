@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from synthclip_hpc import pipeline
+from synthclip_hpc import stage_order
 from tests.synthclip_hpc.app import call, same_set
 from tests.synthclip_hpc.test_balance import rows_of
 
@@ -113,9 +113,9 @@ def test_another_configuration_needs_its_sources(app, at_once, words, tmp_path):
 
 def test_all_says_in_one_line_what_this_version_leaves_out(app, monkeypatch):
     monkeypatch.setattr("synthclip_hpc.carrying_out.carry_out", lambda *given: 0)
-    monkeypatch.setattr(pipeline, "BUILT", ("concepts", "captions", "balance"))
+    monkeypatch.setattr(stage_order, "BUILT", ("concepts", "captions", "balance"))
     line = "stage=all: this version builds concepts, captions, balance; left out: render, merge, train, eval, report\n"
     assert app("submit", "stage=all").out == line
     assert app("submit", "stage=captions").out == ""
-    monkeypatch.setattr(pipeline, "STAGES", pipeline.BUILT)
+    monkeypatch.setattr(stage_order, "STAGES", stage_order.BUILT)
     assert app("submit", "stage=all").out == ""

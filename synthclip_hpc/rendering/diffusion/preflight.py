@@ -11,7 +11,6 @@ from synthclip_hpc.place import Place
 from synthclip_hpc.rendering.diffusion.folder import PipelineFiles, find_pipeline, scheduler_class
 from synthclip_hpc.rendering.diffusion.opening import unfit_scheduler
 from synthclip_hpc.rendering.diffusion.recipe import settled
-from synthclip_hpc.rendering.registry import gpus_of
 
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 # Importing diffusers' schedulers takes seconds and gigabytes of torch: another process does it, which then ends.
@@ -48,7 +47,7 @@ def _check_packages(place: Place) -> None:
 
 
 def _check_gpu(render: RenderConfig, place: Place) -> None:
-    needed = render.renderers * gpus_of(render)
+    needed = render.renderers if render.device == "cuda" else 0
     if place.num_gpus >= needed:
         return
     wanted = "1 GPU is needed" if needed == 1 else f"{needed} GPUs are needed (render.renderers={needed}, 1 a renderer)"

@@ -18,13 +18,12 @@ def ways_out(run: Run, usable: int, submission: str | None) -> str:
     error: its cluster is named again, and where there is a queue what waits for the selection is taken out of it first.
     Later stages that were planned with that target are named too: their plans go with it, and their jobs are new ones.
     """
-    from synthclip_hpc.launch.chain import started_stages
-    from synthclip_hpc.pipeline import upstream_of
+    from synthclip_hpc.stage_order import STAGES
     from synthclip_hpc.submissions import load_submission
 
     cluster = "auto" if submission is None else load_submission(run, submission).record["cluster_option"]
     at = f"run={shlex.quote(str(run.path))}"
-    stages = ",".join(stage for stage in started_stages(run) if stage not in upstream_of("balance"))
+    stages = ",".join(stage for stage in STAGES[STAGES.index("balance") :] if run.has_plans(stage))
     first = "" if cluster == "local" else f"python -m synthclip_hpc.cancel stage={stages} {at} && "
     command = f"{first}python -m synthclip_hpc.submit stage={stages} {at} cluster={cluster}"
     short = f"{command} balance.allow_short=true"
