@@ -69,6 +69,8 @@ _PATH_KEYS = {
     "captions.prompt": BUILT_IN_PROMPTS,
     "captions.model": BUILT_IN_MODELS,
     "balance.source": (),
+    "render.diffusion.model": (),
+    "render.reuse": (),
 }
 
 C = TypeVar("C", bound=ConfigOptions)

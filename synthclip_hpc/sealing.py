@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sharding.files import fingerprint
+from sharding.files import fingerprint, remove
 from sharding.inputs import load_inputs
 from sharding.journal import Journal, read_events
 from sharding.plan import Plan, load_plan
@@ -42,6 +42,8 @@ def seal_phase(run: Run, stage: str, name: str) -> Seal:
     store_seal(directory, seal)
     # All elements have ended: what is left of partial files belongs to attempts that were killed.
     shutil.rmtree(directory.path / "partial", ignore_errors=True)
+    for unfinished in directory.path.rglob(".*.tmp"):  # of those that were killed while they wrote a small file
+        remove(unfinished)
     return seal
 
 

@@ -31,14 +31,16 @@ def link(target: Path, name: Path, will_be: Path, later: Path | None = None) -> 
     """Make `name`, which is renamed to `will_be` with its folder, a hard link of the file `target`.
 
     Where there can be none it becomes a symbolic link to `later` (default: the target): a relative one, so that a run
-    can be moved or copied as a whole.
+    can be moved or copied as a whole. A target that is a link itself, as in the snapshots of a hub's cache, stands for
+    the file at its end.
     """
     try:
-        os.link(target, name)
+        os.link(os.path.realpath(target), name)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        name.symlink_to(os.path.relpath(later or target, will_be.parent))
+        # Real paths: `..` leads from where a folder lies, not from where a link to it does.
+        name.symlink_to(os.path.relpath(os.path.realpath(later or target), os.path.realpath(will_be.parent)))
 
 
 def begin(staged: Path) -> None:

@@ -44,7 +44,8 @@ def draw_batch(
     Those without a usable picture are drawn again with their next seed, together and apart from the others, so that
     what a batch holds decides which images are made in which company, and nothing else does.
 
-    Raises RuntimeError for a renderer that answers with another number of pictures; what it raises, as it comes.
+    Raises RuntimeError for a renderer that answers with another number of pictures or with something that is none; what
+    it raises, as it comes.
     """
     results: list[Drawn | None] = [None] * len(captions)
     todo = list(range(len(captions)))
@@ -55,7 +56,7 @@ def draw_batch(
             raise RuntimeError(f"the renderer was asked for {len(requests)} pictures and gave {len(pictures)}")
         again = []
         for at, request, picture in zip(todo, requests, pictures, strict=True):
-            looked_at = _refuse_uniform(picture)
+            looked_at = _refuse_uniform(_checked(picture))
             results[at] = Drawn(looked_at, request.seed, attempt + 1)
             if looked_at.pixels is None and looked_at.may_retry:
                 again.append(at)
@@ -63,6 +64,18 @@ def draw_batch(
         if not todo:
             break
     return [drawn for drawn in results if drawn is not None]
+
+
+def _checked(picture: Picture) -> Picture:
+    """Return a picture as it is; a renderer of the user's may have made it."""
+    pixels = picture.pixels
+    if (pixels is None) == (not picture.reject_reason):
+        raise RuntimeError("the renderer gave a picture that has neither pixels nor a reject_reason, or has both")
+    if pixels is not None and (pixels.dtype != "uint8" or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size):
+        raise RuntimeError(
+            f"the renderer gave pixels of shape {pixels.shape} and type {pixels.dtype}; wanted (height, width, 3) uint8"
+        )
+    return picture
 
 
 def _refuse_uniform(picture: Picture) -> Picture:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sharding.files import canonical_json
+from synthclip_hpc.config.keys import flatten
 from synthclip_hpc.config.render import RENDERERS, RESAMPLES, STYLES, SUBSAMPLINGS, RenderConfig
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.rendering.renderer import Renderer
@@ -36,6 +37,8 @@ def check_renderer(render: RenderConfig) -> None:
     for key, most in (("size", MAX_SIZE), ("jpeg_quality", 100), ("batch_items", 4096), ("max_tries", 100)):
         if not 1 <= (number := getattr(render, key)) <= most:
             raise UserError(f"render.{key}={number}: wanted a whole number from 1 to {most}")
+    if render.renderer == "glyphs":
+        _refuse_what_glyphs_ignore(render)
     for key in ("threads", "renderers"):
         if (number := getattr(render, key)) < 1:
             raise UserError(f"render.{key}={number}: wanted a whole number from 1")
@@ -43,6 +46,16 @@ def check_renderer(render: RenderConfig) -> None:
         raise UserError(f"render.items_per_s={render.items_per_s}: wanted 0 (full speed) or more")
     if not 0 <= render.glyphs.redrawn <= 1:
         raise UserError(f"render.glyphs.redrawn={render.glyphs.redrawn}: wanted a share from 0 to 1")
+
+
+def _refuse_what_glyphs_ignore(render: RenderConfig) -> None:
+    """Raise UserError where a pipeline is named but not chosen: nobody wants a million emoji in its place."""
+    for key, value in (("render.preset", render.preset), ("render.diffusion.model", render.diffusion.model)):
+        if value is not None:
+            raise UserError(
+                f"{key}={value}: render.renderer=glyphs uses no diffusion pipeline; add render.renderer=diffusion, or "
+                f"leave it out ({key}=None where a preset or the run has it)"
+            )
 
 
 def is_diffusion(render: RenderConfig) -> bool:
@@ -78,8 +91,9 @@ def identity_of(render: RenderConfig, case: str, pipeline: PipelineFiles | None)
         from synthclip_hpc.rendering.diffusion.identity import identity_of as of_diffusion
 
         return found | of_diffusion(render, pipeline)
-    # What a renderer of the user's makes of these, nobody here knows.
-    return found | {f"render.{key}": getattr(render, key) for key in ("device", "dtype", "threads")}
+    # A renderer of the user's is given all of them, and what it makes of them nobody here knows.
+    given = ((f"render.{key}", value) for key, value, item in flatten(render) if item.metadata["role"] == "identity")
+    return found | dict(given)
 
 
 def recipe_of(identity: Mapping[str, Any]) -> str:

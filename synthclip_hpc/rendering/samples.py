@@ -51,8 +51,11 @@ class Made:
 
 
 def sample_members(item: Item, made: Made, jpeg: bytes) -> list[tuple[str, bytes]]:
-    """Return (name, content) of the members of one sample."""
-    key, record = item.key, _of_item(item) | _of_image(made) | dict(made.facts)
+    """Return (name, content) of the members of one sample. Raises ValueError for a fact whose name is taken."""
+    key, record = item.key, _of_item(item) | _of_image(made)
+    if taken := {*record, CRC} & made.facts.keys():
+        raise ValueError(f"a renderer's facts must not be called {', '.join(sorted(taken))}: records have these anyway")
+    record |= made.facts
     line = _line(record | {CRC: _checksum(record, jpeg)})
     return [(f"{key}.jpg", jpeg), (f"{key}.txt", item.caption.encode()), (f"{key}.json", line)]
 

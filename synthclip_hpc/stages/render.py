@@ -82,7 +82,8 @@ def open_drawer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
     with ExitStack() as stack:
         reuse = None
         if render.reuse is not None:
-            reuse = stack.enter_context(Reuse.opened(render.reuse, plan_recipe(plan), config.seed))
+            opened = Reuse.opened(render.reuse, plan_recipe(plan), config.seed, render.max_tries)
+            reuse = stack.enter_context(opened)
         idle: SimpleQueue[Renderer] = SimpleQueue()
         for renderer in stack.enter_context(_open_renderers(render, config.balance.case, pipeline)):
             idle.put(renderer)

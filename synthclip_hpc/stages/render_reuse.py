@@ -30,25 +30,25 @@ class Taken(NamedTuple):
 class Reuse:
     """The images of a merged run, by caption id; for any number of threads."""
 
-    def __init__(self, index: DatasetIndex, recipe: str, run_seed: int) -> None:
+    def __init__(self, index: DatasetIndex, recipe: str, run_seed: int, max_tries: int) -> None:
         """Use `opened`."""
-        self._index, self._recipe, self._run_seed = index, recipe, run_seed
+        self._index, self._recipe, self._run_seed, self._max_tries = index, recipe, run_seed, max_tries
         self._lock = threading.Lock()  # the index is for one thread at a time
 
     @classmethod
     @contextmanager
-    def opened(cls, run: str, recipe: str, run_seed: int) -> Iterator[Self]:
+    def opened(cls, run: str, recipe: str, run_seed: int, max_tries: int) -> Iterator[Self]:
         """Open the data set of the run directory `run`. Raises UserError when there is none."""
         from synthclip_hpc.dataset.index import DatasetIndex
 
         with DatasetIndex.open(dataset_of(run)) as index:
-            yield cls(index, recipe, run_seed)
+            yield cls(index, recipe, run_seed, max_tries)
 
     def take(self, items: Sequence[Item]) -> dict[int, Taken]:
         """Return the images that are there for some of the items, by position.
 
-        An image counts only with the same caption id and text, recipe and seed, and when its checksum is right.
-        Raises UserError for a tar that is gone.
+        An image counts only with the same caption id and text, recipe and seed, when this run would have tried that
+        seed, and when its checksum is right. Raises UserError for a tar that is gone or too short.
         """
         with self._lock:
             return self._take(items)
@@ -58,13 +58,24 @@ class Reuse:
         found = [(item, int(number)) for item, number in zip(items, numbers, strict=True) if number >= 0]
         taken = {}
         for item, number in found:
-            sample = self._index.read(number)
-            if sample.json is None:
-                continue
-            made = made_of(json.loads(sample.json), sample.image, item, self._recipe)
-            if made is not None and made.seed == image_seed(self._run_seed, item.caption_id, made.tries - 1):
-                taken[item.position] = Taken(made, sample.image)
+            if (one := self._read(number, item)) is not None:
+                taken[item.position] = one
         return taken
+
+    def _read(self, number: int, item: Item) -> Taken | None:
+        """Return sample `number` if it is the item's image; None if it is not, or is damaged."""
+        try:
+            sample = self._index.read(number)
+            record = json.loads(sample.json or b"{}")
+        except UserError:
+            raise
+        except ValueError:  # its text or its record is no text, or no JSON, any more
+            return None
+        made = made_of(record, sample.image, item, self._recipe)
+        if made is None or not 1 <= made.tries <= self._max_tries:
+            return None
+        is_its_seed = made.seed == image_seed(self._run_seed, item.caption_id, made.tries - 1)
+        return Taken(made, sample.image) if is_its_seed else None
 
 
 def dataset_of(run: str) -> Path:

@@ -26,6 +26,7 @@ BENCHMARKS = {
     "balance": "balancing",
     "matching": "matching",
     "merge": "merging",
+    "render": "rendering_stage",
     "diffusion": "diffusion_speed",
     "files": "file_count",
     "tars": "tar_writing",

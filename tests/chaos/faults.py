@@ -40,9 +40,9 @@ class Field:
     def workers(self) -> list[Worker]:
         return slurm_workers(self.run)
 
-    def note(self, fault: str, hit: list[Worker], note: str = "") -> Injection:
-        """Write down a fault."""
-        injection = Injection(fault, time.time(), [worker.attempt for worker in hit], note)
+    def note(self, fault: str, hit: list[Worker], note: str = "", at: float | None = None) -> Injection:
+        """Write down a fault; `at` is when it was, in seconds since 1970 (default: now)."""
+        injection = Injection(fault, at or time.time(), [worker.attempt for worker in hit], note)
         self.done.append(injection)
         self.say(f"{fault}: {', '.join(injection.attempts) or '-'} {note}".rstrip())
         return injection
@@ -104,8 +104,10 @@ def preempt_grace(place: Field, victim: Worker) -> None:
 def node_dies(place: Field, victim: Worker) -> None:
     """The node and all that runs on it die; it comes back when Slurm has noticed."""
     hit = _on_node(place, victim.node)
+    # It takes seconds until the last process of the node is gone, and its workers are among the first.
+    at = time.time()
     kill_node(place.cluster.lab, victim.node)
-    place.note("node-dies", hit, victim.node)
+    place.note("node-dies", hit, victim.node, at)
     _wait_for_requeue(place, hit)
     _bring_back(place, victim.node)
 

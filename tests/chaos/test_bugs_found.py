@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+from sharding import files
 from sharding.directory import PhaseDirectory
 from sharding.journal import Journal
 from slurm.accounting import AccountingRow, AccountingSnapshot
 from slurm.attempt import Attempt
 from slurm.commands import Answer
-from synthclip_hpc import requeueing
+from synthclip_hpc import requeueing, sealing
 from synthclip_hpc.monitor.causes import explain
 from synthclip_hpc.monitor.journals import PhaseJournals, Story
+from synthclip_hpc.run import Run
 
 
 def test_items_are_counted_from_the_attempt_that_got_furthest_whatever_the_order_of_the_journals(
@@ -65,3 +67,18 @@ def test_a_life_that_never_reached_its_worker_does_not_shift_the_causes_of_the_o
     ]
     counts, _ = explain(stories, set(), lambda jobs: AccountingSnapshot(rows, 200.0, None))
     assert counts == {"requeue": 1, "cancelled": 1}
+
+
+def test_a_seal_removes_what_those_left_that_were_killed_while_they_wrote_a_small_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = PhaseDirectory(tmp_path / "merge" / "verify")
+    for path in (directory.inputs_path, directory.marker_path(0)):
+        files.create_file(path, b"{}")
+        files._write_temporary(path, b"{")
+    for name in ("load_plan", "load_inputs", "collect_seal", "store_seal"):
+        monkeypatch.setattr(sealing, name, lambda *_: None)
+    monkeypatch.setattr(sealing, "load_plan", lambda _: object())
+    sealing.seal_phase(Run(tmp_path), "merge", "verify")
+    left = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert left == [directory.inputs_path, directory.marker_path(0)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from synthclip_hpc.config import RenderConfig
 from synthclip_hpc.rendering.drawing import image_seed
 from synthclip_hpc.rendering.jpeg import jpeg_encoder
 from synthclip_hpc.rendering.renderer import Request
+from synthclip_hpc.rendering.samples import Item, Made, sample_members
 from tests.synthclip_hpc import scripted_renderer
 from tests.synthclip_hpc.app import App, same_set, tree
 
@@ -39,8 +42,12 @@ def tars(run: Path) -> list[Path]:
 
 
 def members(run: Path) -> dict[str, bytes]:
+    return members_of(tars(run))
+
+
+def members_of(paths: Iterable[Path]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    for path in tars(run):
+    for path in sorted(paths):
         with tarfile.open(path) as tar:
             for member in tar:
                 assert member.name not in found
@@ -185,6 +192,39 @@ def test_a_value_that_cannot_be_is_refused_before_anything_is_written(app, at_on
     assert not (app.path / "render").exists()
 
 
+@pytest.mark.parametrize("word", ["render.preset=sd15", "render.diffusion.model=stabilityai/sd-turbo"])
+def test_a_pipeline_that_is_named_but_not_chosen_is_refused_in_place_of_a_set_of_emoji(app, at_once, word):
+    outcome = app("submit", "stage=captions,balance,render", *SET, "render.device=cpu", word)
+    assert outcome.code == 2
+    assert f"{word}: render.renderer=glyphs uses no diffusion pipeline; add render.renderer=diffusion" in outcome.words
+    left_out = "render.preset=None"
+    outcome = app("submit", "stage=captions,balance,render", *SET, word, left_out, "render.diffusion.model=None",
+                  "dry-run=true")  # fmt: skip
+    assert outcome.code == 0, outcome
+
+
+@pytest.mark.parametrize(
+    "word", ["render.style=openmoji", "render.preset=lcm", "render.diffusion.steps=7", "render.glyphs.redrawn=0.25"]
+)
+def test_whatever_a_renderer_of_the_users_is_given_belongs_to_its_recipe(word):
+    from synthclip_hpc.config import with_values
+    from synthclip_hpc.rendering.registry import identity_of, recipe_of
+
+    render = RenderConfig(renderer="my.module:open")
+    key, _, value = word.removeprefix("render.").partition("=")
+    other = with_values(render, {key: value})
+    first, second = (recipe_of(identity_of(one, "exact", None)) for one in (render, other))
+    assert first != second
+    assert recipe_of(identity_of(with_values(render, {"renderers": 4}), "exact", None)) == first
+
+
+@pytest.mark.parametrize("name", ["caption_id", "n", "seed", "crc32"])
+def test_facts_of_a_renderer_never_take_the_place_of_what_is_known_of_a_sample(name):
+    item = Item(3, 17, 5, "cat", 0, "a cat", "template", ("cat",))
+    with pytest.raises(ValueError, match=f"must not be called {name}"):
+        sample_members(item, Made(1, 1, "0" * 16, {"renderer": "own", name: "x"}), b"jpeg")
+
+
 def merged(run: App, *words: str) -> App:
     assert submit(run, *words, stage="captions,balance,render,merge").code == 0
     return run
@@ -229,17 +269,33 @@ def test_images_of_another_seed_or_recipe_are_not_taken_over(app, at_once, tmp_p
     assert len(scripted_renderer.asked) == 25
 
 
-def test_a_damaged_image_of_the_other_run_is_drawn_again(app, at_once, tmp_path):
-    small, calm = merged(App(tmp_path / "small")), merged(App(tmp_path / "calm"))
+def test_damaged_samples_of_the_other_run_are_drawn_again(app, at_once, tmp_path):
+    small = merged(App(tmp_path / "small"))
+    before = members(small.path)
     path = tars(small.path)[0]
     data = bytearray(path.read_bytes())
     with tarfile.open(path) as tar:
         data[tar.getmember("000000002.jpg").offset_data + 100] ^= 1
+        data[tar.getmember("000000003.json").offset_data] ^= 1  # no JSON any more
+        data[tar.getmember("000000005.txt").offset_data] ^= 128  # no UTF-8 any more
     path.write_bytes(data)
     scripted_renderer.reset()
-    merged(app, f"render.reuse={small.path}")
-    assert len(scripted_renderer.asked) == 1
-    assert same_set(app.path) == same_set(calm.path)
+    assert submit(app, f"render.reuse={small.path}").code == 0
+    assert len(scripted_renderer.asked) == 3
+    assert members(app.path) == before
+
+
+def test_an_image_of_a_later_try_is_not_taken_over_by_a_run_with_fewer_tries(app, at_once, tmp_path):
+    small = App(tmp_path / "small")
+    assert submit(small, stage="captions,balance").code == 0
+    late = balanced(small.path)[3]["caption"]
+    scripted_renderer.rejects[late] = ("unsafe", 1)
+    merged(small)
+    scripted_renderer.reset()
+    scripted_renderer.rejects[late] = ("unsafe", 1)
+    assert submit(app, f"render.reuse={small.path}", "render.max_tries=1").code == 0
+    assert [request.caption for request in scripted_renderer.asked] == [late]
+    assert "__reject__/000000003" in members(app.path)
 
 
 def test_repair_after_the_merge_makes_the_data_set_again(app, at_once, tmp_path):
@@ -258,8 +314,9 @@ def test_repair_after_the_merge_makes_the_data_set_again(app, at_once, tmp_path)
     assert same_set(app.path) == same_set(calm.path)
 
 
-def test_a_shard_that_comes_out_different_when_repaired_gives_another_data_set(app, at_once, monkeypatch):
-    merged(app)
+@pytest.mark.parametrize("words", [(), ("merge.even=true",)])
+def test_a_shard_that_comes_out_different_when_repaired_gives_another_data_set(app, at_once, monkeypatch, words):
+    merged(app, *words)
     before = tree(app.path / "dataset")
     path = tars(app.path)[1]
     path.write_bytes(path.read_bytes()[:-512])
@@ -272,3 +329,13 @@ def test_a_shard_that_comes_out_different_when_repaired_gives_another_data_set(a
     changed = {name for name in before if before[name] != after[name]}
     assert "shards/00001.tar" in changed and "shards/00000.tar" not in changed
     assert app("verify").code == 0
+    assert members_of(app.path.glob("dataset/shards/*.tar")) == members(app.path)
+    checks = (app.path / "dataset/checksums.sha256").read_text().split("\n")
+    assert f"{hashlib.sha256(after['shards/00001.tar']).hexdigest()}  shards/00001.tar" in checks
+
+
+def test_paths_of_a_run_do_not_depend_on_where_a_later_command_is_typed(app, at_once, tmp_path, monkeypatch):
+    small = merged(App(tmp_path / "small"))
+    monkeypatch.chdir(tmp_path)
+    assert submit(app, "render.reuse=small", stage="captions,balance").code == 0
+    assert app.run.load_config().render.reuse == str(small.path)

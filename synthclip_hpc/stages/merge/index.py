@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.files import write_file
-from sharding.marker import Counts
+from sharding.marker import Counts, is_done
 from sharding.plan import Plan, ShardRange, load_plan
 from sharding.seal import load_seal
 from synthclip_hpc.config import RunConfig
@@ -39,7 +40,7 @@ from synthclip_hpc.dataset.tar_files import TarFiles
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.merge.card_facts import card_facts
 from synthclip_hpc.stages.merge.verify import SUFFIX, planned_sources, read_verified
-from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
+from synthclip_hpc.stages.phase import Estimate, Phase, ShardTaken, ShardTask, Sources
 
 if TYPE_CHECKING:
     from sharding.directory import PhaseDirectory
@@ -85,7 +86,10 @@ def open_indexer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
         later = task.directory.data_path(0, SUFFIX)
         dataset_folder.finish(staged, final, assembled.tars, {INDEX: (index_path, later)})
         task.safe_point()
+        if is_done(task.directory, task.plan, task.shard.index):
+            raise ShardTaken  # a faster attempt has put its own there, which tells of what is there now
         dataset_folder.exchange(staged, final, staged.with_name(f"old-{task.attempt}"))
+        _remove_earlier_even(task)
         task.publish(index_path, Counts(1, 1, 0, {}))
 
     yield process
@@ -123,7 +127,7 @@ def _evened(tables: Iterator[Any], assembled: Assembled, config: RunConfig, run:
     new: list[Tar] = []
     files = TarFiles(lambda number: old[number].path)
     rows = itertools.chain.from_iterable(table.to_pylist() for table in tables)
-    even = task.directory.path / "even"
+    even = _even_folder(task)
     try:
         for tar, table in write_even(
             rows, files, even, config.balance.shard_items, cut.counts.total, task.attempt, task.safe_point
@@ -133,6 +137,19 @@ def _evened(tables: Iterator[Any], assembled: Assembled, config: RunConfig, run:
     finally:
         files.close()
     assembled.tars = new
+
+
+def _even_folder(task: ShardTask) -> Path:
+    """Return where the tars that are written again lie: those of the same inputs alone may be taken as they are."""
+    return task.directory.path / "even" / task.inputs_hash[:16]
+
+
+def _remove_earlier_even(task: ShardTask) -> None:
+    """Remove what was written again from other inputs, before a repair. The data set has links of its own by now."""
+    current = _even_folder(task)
+    for folder in current.parent.glob("*"):
+        if folder != current:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _add_files(

@@ -218,6 +218,35 @@ def test_without_hard_links_the_set_is_of_relative_links_and_moves_with_its_run(
         assert link.stat().st_size > 0
 
 
+@pytest.mark.parametrize("hard", [True, False])
+def test_tars_that_are_links_and_a_run_behind_a_link_are_linked_to_the_files_themselves(
+    app, source, tmp_path, monkeypatch, hard
+):
+    hub = tmp_path / "hub"
+    (hub / "snapshot").mkdir(parents=True)
+    blob = (source / "00000.tar").rename(hub / "blob")
+    (hub / "snapshot/00000.tar").symlink_to("../blob")
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    (tmp_path / "run").symlink_to("a/b/c")
+    linked = App(tmp_path / "run")
+    balanced(linked)
+    render(linked)
+    real = os.link
+
+    def link(given, target, **options):
+        if not hard and "dataset-" in str(target):
+            raise OSError(errno.EXDEV, "another file system")
+        real(given, target, **options)
+
+    monkeypatch.setattr("os.link", link)
+    merge(linked, f"merge.sources={hub}/snapshot")
+    for number in range(6):
+        tar = linked.path / f"dataset/shards/{number:05d}.tar"
+        assert tar.is_symlink() != hard
+        target = linked.run.phase("render", "draw").data_path(number, ".tar") if number < 5 else blob
+        assert tar.samefile(target)
+
+
 @pytest.fixture
 def source(tmp_path):
     folder = tmp_path / "photos"

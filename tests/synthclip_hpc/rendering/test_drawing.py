@@ -89,3 +89,19 @@ def test_a_picture_of_one_colour_is_refused_and_one_with_a_single_other_value_is
 def test_a_renderer_that_loses_a_picture_is_an_error():
     with pytest.raises(RuntimeError, match="asked for 3 pictures and gave 2"):
         draw_batch(lambda batch: [good(one) for one in batch][:-1], CAPTIONS, run_seed=0, max_tries=2)
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        (Picture(), "neither pixels nor a reject_reason"),
+        (Picture(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), reject_reason="unsafe"), "or has both"),
+        (Picture(np.arange(16, dtype=np.uint8).reshape(4, 4)), r"shape \(4, 4\) and type uint8; wanted"),
+        (Picture(np.arange(64, dtype=np.uint8).reshape(4, 4, 4)), r"shape \(4, 4, 4\)"),
+        (Picture(np.arange(48, dtype=np.float32).reshape(4, 4, 3)), "type float32"),
+        (Picture(np.zeros((0, 4, 3), np.uint8)), r"shape \(0, 4, 3\)"),
+    ],
+)
+def test_what_is_no_picture_is_an_error_and_neither_an_image_nor_a_reject(picture, told):
+    with pytest.raises(RuntimeError, match=told):
+        draw_batch(lambda batch: [picture], CAPTIONS[:1], run_seed=0, max_tries=3)
