@@ -25,8 +25,8 @@ class Assembled:
     stumble over it."""
     samples: Counter[str] = field(default_factory=Counter)
     """Source -> samples in the index."""
-    rejects: Counter[str] = field(default_factory=Counter)
-    """Reason -> items."""
+    rejects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(source, reason) -> items that became no sample."""
 
 
 def assemble(
@@ -54,7 +54,7 @@ def assemble(
             start += one["samples"] + one["rejects"]
             number = len(into.tars) if taken else None
             if rejects.num_rows:
-                into.rejects.update(rejects.column("reject_reason").to_pylist())
+                into.rejects.update((source, reason) for reason in rejects.column("reject_reason").to_pylist())
                 add_rejects(_numbered(rejects, number).cast(refused))
             if not taken:
                 continue

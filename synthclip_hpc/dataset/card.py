@@ -23,6 +23,8 @@ class SourceFacts:
     first_tar: int | None
     """None where its samples are spread over tars that others share."""
     num_tars: int
+    rejects: Mapping[str, int]
+    """Reason -> items that became no sample."""
     cap: int | None = None
 
 
@@ -32,8 +34,6 @@ class CardFacts:
 
     sources: Sequence[SourceFacts]
     num_tars: int
-    rejects: Mapping[str, int]
-    """Reason -> items."""
     image_record: Mapping[str, Any]
     """The record of the first image; facts that all images share are taken from it. Empty when there is none."""
     settings: Mapping[str, Any]
@@ -85,21 +85,24 @@ def _what(facts: CardFacts) -> str:
 
 
 def _counts(facts: CardFacts) -> str:
-    lines = ["## What is in it\n", "| source | samples | tars |", "| --- | --- | --- |"]
+    lines = ["## What is in it\n", "| source | samples | left out | tars |", "| --- | --- | --- | --- |"]
     for one in facts.sources:
         tars = "together with others"
         if one.first_tar is not None and one.num_tars:
             tars = f"{tar_name(one.first_tar)} to {tar_name(one.first_tar + one.num_tars - 1)}"
         capped = f" (the first of it, at most {one.cap:,})" if one.cap is not None else ""
-        lines.append(f"| {one.name}{capped} | {one.samples:,} | {tars if one.num_tars else 'none'} |")
+        name, left_out = _cell(one.name), sum(one.rejects.values())
+        lines.append(f"| {name}{capped} | {one.samples:,} | {left_out:,} | {tars if one.num_tars else 'none'} |")
     lines.append("")
     if any(one.cap is not None and one.first_tar is not None for one in facts.sources):
         lines.append(
             "A tar in which a cap is reached is here as a whole: the index stops there, `sizes.json` does not.\n"
         )
-    if facts.rejects:
-        lines += ["Left out, with the reason:\n", "| reason | items |", "| --- | --- |"]
-        lines += [f"| {reason} | {number:,} |" for reason, number in sorted(facts.rejects.items())]
+    rejects = [(one.name, reason, number) for one in facts.sources for reason, number in sorted(one.rejects.items())]
+    if rejects:
+        lines += ["Left out, with the reason (one by one in `rejects.parquet`):\n"]
+        lines += ["| source | reason | items |", "| --- | --- | --- |"]
+        lines += [f"| {_cell(name)} | {_cell(reason)} | {number:,} |" for name, reason, number in rejects]
         lines.append("")
     else:
         lines += ["Nothing was left out.", ""]

@@ -32,7 +32,7 @@ def contact_sheet(samples: Sequence[tuple[bytes, str]], columns: int = 8) -> byt
             image = Image.open(io.BytesIO(encoded)).convert("RGB")
             image.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
             sheet.paste(image, (left + (TILE_PX - image.width) // 2, top + (TILE_PX - image.height) // 2))
-        except (OSError, ValueError):
+        except Exception:  # decoders raise whatever they like: SyntaxError, DecompressionBombError, OSError, ...
             draw.rectangle(box, outline="red")
             draw.line(box, fill="red")
         for line, text in enumerate(_lines(caption, draw, font)):

@@ -18,7 +18,7 @@ from typing import Any
 from tests.benchmarks.measure import Result, environment, run_process
 from tests.engines import tiny_stable_diffusion
 
-ROUNDS = 5
+ROUNDS = 3
 IMAGES, BATCH_ITEMS, STEPS = 320, 16, 20
 SIZE = tiny_stable_diffusion.NATIVE_SIZE["tiny"]
 FLOOR = 0.97

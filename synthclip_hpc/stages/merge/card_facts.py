@@ -39,7 +39,6 @@ def card_facts(
     return CardFacts(
         sources=_sources(config, assembled, sources),
         num_tars=len(assembled.tars),
-        rejects=dict(assembled.rejects),
         image_record=record,
         settings=_settings(config),
         licence=licence,
@@ -55,7 +54,8 @@ def _sources(config: RunConfig, assembled: Assembled, sources: Sequence[TarSourc
         places = [place for place, tar in enumerate(assembled.tars) if tar.source == name]
         num_tars = len(assembled.tars) if config.merge.even else len(places)
         first = None if config.merge.even else places[0] if places else 0
-        found.append(SourceFacts(name, assembled.samples[name], first, num_tars, caps.get(name)))
+        rejects = {reason: number for (source, reason), number in assembled.rejects.items() if source == name}
+        found.append(SourceFacts(name, assembled.samples[name], first, num_tars, rejects, caps.get(name)))
     return found
 
 

@@ -131,7 +131,9 @@ def test_sources_come_behind_with_their_caps_and_their_own_names(app, tmp_path):
     assert [sizes[f"{n:05d}.tar"] for n in range(5, 10)] == [4] * 5  # the capped tar is whole
     assert len(sizes) == 10
     card = (folder / "README.md").read_text()
-    assert "| photos-2 (the first of it, at most 6) | 6 | 00008.tar to 00009.tar |" in card
+    assert "| render | 43 | 4 | 00000.tar to 00004.tar |" in card
+    assert "| photos-2 (the first of it, at most 6) | 6 | 0 | 00008.tar to 00009.tar |" in card
+    assert "| render | unsafe | 4 |" in card
     assert "license: other" in card
 
 

@@ -310,6 +310,9 @@ def test_unusable_samples_of_a_source_are_counted_and_its_tars_stay(app, source)
         ("f", 77, 5),
     ]
     assert (folder / "shards/00006.tar").samefile(path)
+    card = (folder / "README.md").read_text()
+    assert "| render | 47 | 0 |" in card and "| photos | 6 | 5 |" in card
+    assert "| photos | damaged_image | 2 |" in card
 
 
 @pytest.mark.parametrize("damage", ["cut", "checksum", "duplicate"])
