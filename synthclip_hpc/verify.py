@@ -32,7 +32,20 @@ def find_problems(run: Run, stage: str) -> Iterator[tuple[Link, list[Problem]]]:
 
     wanted = parse_stages(stage or "all")
     for link in bound_links(run, [one for one in started_stages(run) if one in wanted]):
-        yield link, verify_phase(link.directory(run), link.plan)
+        problems = verify_phase(link.directory(run), link.plan)
+        yield link, problems or _beside(run, link)
+
+
+def _beside(run: Run, link: Link) -> list[Problem]:
+    """Return what is wrong outside of the phase's folder: a problem of its one shard, which makes that again."""
+    from sharding.check import Problem
+    from sharding.marker import is_done
+
+    directory, plan = link.directory(run), link.plan
+    if link.phase.fault_beside is None or not is_done(directory, plan, 0):
+        return []
+    reason = link.phase.fault_beside(run)
+    return [] if reason is None else [Problem(0, directory.data_path(0, plan.suffix), reason)]
 
 
 def verify(argv: list[str]) -> int:

@@ -109,9 +109,9 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
     if not todo:
         return failed
     with ExitStack() as stack:
-        if bench.phase.gpus(bench.config):
+        if num_gpus := bench.phase.gpus(bench.config):
             _wait(bench)
-            stack.enter_context(sampled_gpu(bench.journal))
+            stack.enter_context(sampled_gpu(bench.journal, num_gpus))
         started = time.monotonic()
         process = stack.enter_context(bench.phase.open(bench.config, bench.run, bench.plan))
         bench.journal.event("ready", seconds=round(time.monotonic() - started, 3))

@@ -94,6 +94,24 @@ def exchange(staged: Path, final: Path, aside: Path) -> None:
     sync_directory(final.parent)
 
 
+def fault(folder: Path, *, with_tars: bool) -> str | None:
+    """Return what a finished folder lacks, or which file is not as it was written; None when it is whole.
+
+    Without `with_tars` the tars need only be there: links to files whose bytes are looked at where they were made.
+    """
+    try:
+        lines = (folder / CHECKSUMS).read_text().splitlines()
+    except FileNotFoundError:
+        return f"{folder} has no {CHECKSUMS}: the data set is gone, or in part"
+    sums = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    if missing := [name for name in sums if not (folder / name).is_file()]:
+        return f"{folder} lacks {len(missing)} of {len(sums)} files, the first is {missing[0]}"
+    own = (name for name in sums if with_tars or not name.endswith(".tar"))
+    if changed := [name for name in own if checksum(folder / name)[1] != sums[name]]:
+        return f"{folder / changed[0]} is not as it was written"
+    return None
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from sharding.tar_scan import Member, Sample, TarError, samples, scan
 from sharding.ustar import BLOCK_BYTES, END
+from synthclip_hpc.rendering.samples import REJECT_FOLDER
 
-REJECT = "__reject__/"
+REJECT = f"{REJECT_FOLDER}/"
 PARTS = ("jpg", "txt", "json")
 _SIZE, _SIZE_END = 124, 135
 """Where in a header the size of the content stands, in octal digits."""

@@ -28,6 +28,7 @@ class RenderedTars:
     """
 
     def __init__(self, directory: PhaseDirectory, suffix: str) -> None:
+        self._directory, self._suffix = directory, suffix
         self._finished = {shard: directory.data_path(shard, suffix) for shard in directory.output_shards(suffix)}
         self._partial: dict[int, Path] = {}
         sizes: dict[int, int] = {}
@@ -61,16 +62,13 @@ class RenderedTars:
         path = self._finished.get(shard) or self._partial.get(shard)
         if path is None:
             return [], []
-        content, found, rejected = _content(path)
+        content, found, rejected = self._now(path)
         return [_shown(content, one) for one in found if one.key in keys], [key for key in keys if key in rejected]
 
     def _read(self, path: Path, count: int, share: float | None) -> list[Shown]:
         """Return `count` images of a tar: the last, newest first, with no share; else spread, a single one at its
         share of the tar."""
-        try:
-            content, found, _ = _content(path)
-        except FileNotFoundError:
-            return []  # finished by another process since it was listed
+        content, found, _ = self._now(path)
         if share is None:
             chosen = list(range(len(found)))[::-1][:count]
         elif count == 1 and found:
@@ -79,9 +77,20 @@ class RenderedTars:
             chosen = evenly(len(found), count)
         return [_shown(content, found[number]) for number in chosen]
 
+    def _now(self, path: Path) -> tuple[bytes, list[Sample], set[str]]:
+        """Return what `_content` does of a tar; empty for one that was given up or reopened since it was listed."""
+        try:
+            return _content(path)
+        except FileNotFoundError:
+            finished = self._directory.data_path(int(path.name.partition(".")[0]), self._suffix)
+        try:
+            return _content(finished)
+        except FileNotFoundError:
+            return b"", [], set()
+
 
 def _content(path: Path) -> tuple[bytes, list[Sample], set[str]]:
-    """Return a tar's bytes, its whole samples and the keys of its rejects."""
+    """Return a tar's bytes, its whole samples and the keys of its rejects. Raises FileNotFoundError as it comes."""
     if path.suffix == ".part":
         content = read_file(path)
     else:

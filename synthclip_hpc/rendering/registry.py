@@ -17,7 +17,7 @@ from synthclip_hpc.rendering.renderer import Renderer
 if TYPE_CHECKING:
     from synthclip_hpc.rendering.diffusion.folder import PipelineFiles
 
-_NOT_OF_THE_IMAGE = ("render.batch_items", "render.max_tries")
+NOT_OF_THE_IMAGE = ("render.batch_items", "render.max_tries")
 """What decides which images there are, and in which company they are drawn, but not what one looks like."""
 MAX_SIZE = 4096
 
@@ -98,7 +98,7 @@ def identity_of(render: RenderConfig, case: str, pipeline: PipelineFiles | None)
 
 def recipe_of(identity: Mapping[str, Any]) -> str:
     """Return 16 hex digits for all that makes an image but its caption and its seed: equal recipes, equal images."""
-    kept = {name: value for name, value in identity.items() if name not in _NOT_OF_THE_IMAGE}
+    kept = {name: value for name, value in identity.items() if name not in NOT_OF_THE_IMAGE}
     return hashlib.sha256(canonical_json(kept)).hexdigest()[:16]
 
 

@@ -152,6 +152,8 @@ class Phase:
     """Neighbouring shards read neighbouring inputs: an element gets a block of shards, not a stride."""
     made_again_with: tuple[tuple[str, str], ...] = ()
     """(stage, phase) after whose repair this one is made again: it links to their files, or tells of their bytes."""
+    fault_beside: Callable[[Run], str | None] | None = None
+    """What is wrong with what the finished phase keeps outside of its own folder; looked at by `verify`."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
     check_place: Callable[[RunConfig, Place], None] | None = None

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sharding.drift import differences, explain
 from sharding.files import canonical_json
@@ -38,7 +38,7 @@ from synthclip_hpc.rendering.samples import Item, Made, reject_member, sample_me
 from synthclip_hpc.stages.balance.cut import layout as layout_of_cut
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 from synthclip_hpc.stages.render_items import Reasons, inspect_tar, plan_recipe, read_items, whole_batches
-from synthclip_hpc.stages.render_reuse import Reuse, Taken, dataset_of
+from synthclip_hpc.stages.render_reuse import Reuse, Taken, dataset_of, tell_what_differs
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,7 +58,6 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     """One tar for each shard of the balanced set; raises LayoutLater while its size is not known."""
     check_renderer(config.render)
     cut = layout_of_cut(config, sources)
-    identity = identity_of(config.render, config.balance.case, sources.pipeline)
     return Plan(
         stage="render",
         phase="draw",
@@ -66,8 +65,14 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
         num_items=cut.num_items,
         shard_items=cut.shard_items,
         suffix=SUFFIX,
-        identity={"seed": config.seed, "recipe": recipe_of(identity), **identity},
+        identity=_identity(config, sources.pipeline),
     )
+
+
+def _identity(config: RunConfig, pipeline: PipelineFiles | None) -> dict[str, Any]:
+    """Return what the plan binds: the seed, the recipe, and by name what these images depend on."""
+    identity = identity_of(config.render, config.balance.case, pipeline)
+    return {"seed": config.seed, "recipe": recipe_of(identity), **identity}
 
 
 @contextmanager
@@ -209,9 +214,11 @@ def check_place(config: RunConfig, place: Place) -> None:
     """Raise UserError when the renderer could not be opened where the workers are going to run."""
     from synthclip_hpc.rendering.preflight import check_place as check
 
-    check(config.render, place, pipeline_of(config.render))
+    pipeline = pipeline_of(config.render)
+    check(config.render, place, pipeline)
     if config.render.reuse is not None:
         dataset_of(config.render.reuse)
+        tell_what_differs(config.render.reuse, _identity(config, pipeline))
 
 
 def promise(config: RunConfig) -> Promise:

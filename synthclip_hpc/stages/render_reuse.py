@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from sharding.drift import differences, explain
+from sharding.files import canonical_json
+from sharding.plan import load_plan
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.paths import path_of
 from synthclip_hpc.rendering.drawing import image_seed
+from synthclip_hpc.rendering.registry import NOT_OF_THE_IMAGE
 from synthclip_hpc.rendering.samples import Item, Made, made_of
+from synthclip_hpc.run import Run
 
 if TYPE_CHECKING:
     from synthclip_hpc.dataset.index import DatasetIndex
@@ -89,3 +95,22 @@ def dataset_of(run: str) -> Path:
             f"(python -m synthclip_hpc.submit stage=merge run={run})"
         )
     return folder
+
+
+def tell_what_differs(run: str, identity: Mapping[str, Any]) -> None:
+    """Say on stderr when no image of a run directory can be taken over, and why: all would be drawn, at full cost.
+
+    `identity` is that of this run's plan of `draw`.
+    """
+    planned = load_plan(Run(path_of("render.reuse", run)).phase("render", "draw"))
+    if planned is None or all(planned.identity.get(key) == identity[key] for key in ("seed", "recipe")):
+        return
+    passed_over = {"recipe", *NOT_OF_THE_IMAGE}
+    theirs, ours = (
+        {key: value for key, value in one.items() if key not in passed_over} for one in (planned.identity, identity)
+    )
+    print(
+        f"render.reuse={run}: none of its images can be taken over, all are drawn; they were made with other values:\n"
+        f"{explain(differences(theirs, json.loads(canonical_json(ours))))}",
+        file=sys.stderr,
+    )

@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,20 @@ def same_set(run: Path) -> dict[str, str]:
 def tree(folder: Path) -> dict[str, bytes | None]:
     """Every file below a folder with its content, every directory with None."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+_kept: dict[tuple[str, ...], tempfile.TemporaryDirectory[str]] = {}
+
+
+def made_once(path: Path, key: Sequence[str], make: Callable[[App], None]) -> App:
+    """Return a run at `path` that `make` makes the first time, and that is copied, links kept, for an equal key."""
+    words = tuple(key)
+    if words not in _kept:
+        kept = tempfile.TemporaryDirectory(prefix="synthclip-tests-")
+        make(App(Path(kept.name) / "run"))
+        _kept[words] = kept
+    subprocess.run(["cp", "-a", f"{_kept[words].name}/run", str(path)], check=True)
+    return App(path)
 
 
 def work_off(run: Run, submissions: Sequence[Submission]) -> list[Submission]:

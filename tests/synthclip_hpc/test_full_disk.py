@@ -12,6 +12,7 @@ import pytest
 
 from sharding.frames import valid_prefix
 from sharding.journal import read_events
+from synthclip_hpc.submissions import update
 from tests.synthclip_hpc.app import App, call, same_set, work_off
 
 # One shard's partial file alone is larger than the disk.
@@ -115,3 +116,32 @@ def test_a_command_that_finds_no_room_says_so_and_leaves_a_run_that_can_be_resum
     ballast.unlink()
     assert full("submit", "stage=captions", "concepts.bank=emoji").code == 0
     assert full.status()["stages"]["captions"]["state"] == "done"
+
+
+def test_a_disk_that_fills_inside_a_tar_leaves_whole_batches_and_resume_makes_the_same_bytes(app, disk, at_once):
+    set_up = ("concepts.bank=emoji", "concepts.limit=20", "balance.target=20", "balance.shard_items=20")
+    shape = ("render.size=256", "render.batch_items=2", "workers=1")
+    stages = "stage=captions,balance,render"
+    assert app("submit", stages, *set_up, *shape).code == 0
+    disk.make_room()
+    full = App(disk.path / "run")
+    assert full("submit", "stage=captions,balance", *set_up).code == 0
+    # Some of the images fit, not all.
+    [tar] = (app.path / "render/draw/data").rglob("*.tar")
+    room = os.statvfs(disk.path)
+    (disk.path / "ballast").write_bytes(bytes(room.f_bavail * room.f_bsize - tar.stat().st_size * 3 // 4))
+    full("submit", "stage=render", *shape)
+    render = full.status()["stages"]["render"]
+    assert render["shards_done"] == 0
+    assert "No space left on device" in render["message"]
+    [partial] = full.run.phase("render", "draw").partials(0)
+    assert 0 < partial.stat().st_size < tar.stat().st_size
+    (disk.path / "ballast").unlink()
+    for one in full.submissions():
+        update(one, state="ended")
+    assert full("resume").code == 0
+    events = [event for path in full.run.phase("render", "draw").journals_path.glob("*")
+              for event in read_events(path)[0]]  # fmt: skip
+    [first, then] = sorted(event["resumed_items"] for event in events if event["event"] == "shard_start")
+    assert first == 0 and then > 0 and then % 2 == 0
+    assert same_set(full.path) == same_set(app.path)

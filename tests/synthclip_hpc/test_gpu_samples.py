@@ -20,7 +20,8 @@ class _Nvml:
         pass
 
     def __init__(self, samples: list[tuple[int, int]], present: bool = True) -> None:
-        self.samples, self.present, self.asked, self.used = list(samples), present, "", threading.Event()
+        self.samples, self.present, self.used = list(samples), present, threading.Event()
+        self.asked: list[str] = []
 
     def nvmlInit(self) -> None:
         if not self.present:
@@ -30,11 +31,11 @@ class _Nvml:
         pass
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
-        self.asked = f"index {index}"
+        self.asked.append(f"index {index}")
         return "gpu"
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
-        self.asked = f"uuid {uuid}"
+        self.asked.append(f"uuid {uuid}")
         return "gpu"
 
     def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:
@@ -54,18 +55,28 @@ def events(journal: Journal) -> list[dict[str, object]]:
 
 def test_mean_and_most_since_the_last_event(tmp_path):
     journal = Journal(tmp_path / "a.jsonl")
-    sampler = GpuSampler(journal, _Nvml([(10, 5), (20, 70), (60, 6), (1, 2)]), "gpu")
+    sampler = GpuSampler(journal, _Nvml([(10, 5), (20, 70), (60, 6), (1, 2)]), ["gpu"])
     sampler.write()
     for _ in range(3):
         sampler.look()
     sampler.write()
     sampler.look()
     sampler.write()
-    told = {"event": "gpu", "memory_total_bytes": 100}
+    told = {"event": "gpu", "memory_total_bytes": 100, "gpus": 1}
     assert events(journal) == [
         told | {"utilisation_percent": 30.0, "memory_bytes": 70, "samples": 3},
         told | {"utilisation_percent": 1.0, "memory_bytes": 2, "samples": 1},
     ]
+
+
+def test_of_several_gpus_the_mean_and_the_fullest(tmp_path):
+    journal = Journal(tmp_path / "a.jsonl")
+    sampler = GpuSampler(journal, _Nvml([(100, 5), (0, 90), (100, 7), (40, 6)]), ["gpu 0", "gpu 1"])
+    for _ in range(2):
+        sampler.look()
+    sampler.write()
+    told = {"event": "gpu", "memory_total_bytes": 100, "gpus": 2}
+    assert events(journal) == [told | {"utilisation_percent": 60.0, "memory_bytes": 90, "samples": 2}]
 
 
 def test_a_thread_samples_until_the_work_ends_or_the_gpu_is_lost(tmp_path, monkeypatch):
@@ -81,15 +92,23 @@ def test_a_thread_samples_until_the_work_ends_or_the_gpu_is_lost(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("visible", "asked"), [(None, "index 0"), ("2,3", "index 2"), ("GPU-ab12,GPU-cd", "uuid GPU-ab12"), ("", "index 0")]
+    ("visible", "count", "asked"),
+    [
+        (None, 1, ["index 0"]),
+        (None, 2, ["index 0", "index 1"]),
+        ("2,3", 1, ["index 2"]),
+        ("2,3,5", 2, ["index 2", "index 3"]),
+        ("GPU-ab12,GPU-cd", 1, ["uuid GPU-ab12"]),
+        ("", 1, ["index 0"]),
+    ],
 )
-def test_the_gpu_that_cuda_shows_first_is_sampled(tmp_path, monkeypatch, visible, asked):
+def test_the_gpus_that_cuda_shows_first_are_sampled(tmp_path, monkeypatch, visible, count, asked):
     nvml = _Nvml([])
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with sampled_gpu(Journal(tmp_path / "a.jsonl"), look_every_s=60):
+    with sampled_gpu(Journal(tmp_path / "a.jsonl"), count, look_every_s=60):
         pass
     assert nvml.asked == asked
 

@@ -17,9 +17,10 @@ from synthclip_hpc.rendering.jpeg import jpeg_encoder
 from synthclip_hpc.rendering.renderer import Request
 from synthclip_hpc.rendering.samples import Item, Made, sample_members
 from tests.synthclip_hpc import scripted_renderer
-from tests.synthclip_hpc.app import App, same_set, tree
+from tests.synthclip_hpc.app import App, made_once, same_set, tree
 
 RENDERER = "render.renderer=tests.synthclip_hpc.scripted_renderer:open_scripted"
+MERGED = "captions,balance,render,merge"
 SHAPE = ("render.batch_items=4", "render.size=16", "render.device=cpu", "workers=1")
 SET = (
     "concepts.bank=emoji", "concepts.limit=20", "captions.per_concept=2", "balance.target=25", "balance.shard_items=10",
@@ -35,6 +36,17 @@ def fresh_script():
 
 def submit(run: App, *words: str, stage: str = "captions,balance,render"):
     return run("submit", f"stage={stage}", *SET, RENDERER, *SHAPE, *words)
+
+
+def once(path: Path, stage: str = "captions,balance,render") -> App:
+    """A finished run without special words, and nothing drawn by now."""
+
+    def make(run: App) -> None:
+        assert submit(run, stage=stage).code == 0
+
+    run = made_once(path, [__name__, stage], make)
+    scripted_renderer.reset()
+    return run
 
 
 def tars(run: Path) -> list[Path]:
@@ -85,8 +97,8 @@ def test_each_caption_of_the_set_has_its_own_image_text_and_record_in_order(app,
 
 
 def test_equal_runs_are_equal_files_and_another_seed_gives_other_images(app, at_once, tmp_path):
-    again, other = App(tmp_path / "again"), App(tmp_path / "other")
-    assert [submit(run).code for run in (app, again)] == [0, 0]
+    again, other = once(tmp_path / "again"), App(tmp_path / "other")
+    assert submit(app).code == 0
     assert same_set(app.path) == same_set(again.path)
     assert submit(other, "seed=1").code == 0
     assert same_set(other.path) != same_set(app.path)
@@ -108,9 +120,7 @@ def test_what_stays_rejected_is_counted_with_its_reason_and_has_no_sample(app, a
 
 
 def test_an_attempt_goes_on_from_whole_batches_of_the_one_before(app, at_once, tmp_path):
-    calm = App(tmp_path / "calm")
-    assert submit(calm).code == 0
-    scripted_renderer.reset()
+    calm = once(tmp_path / "calm")
     scripted_renderer.dies_after.append(8)
     submit(app, "retries.errors=0")
     left = list((app.path / "render/draw/partial").rglob("*.part"))
@@ -125,9 +135,7 @@ def test_an_attempt_goes_on_from_whole_batches_of_the_one_before(app, at_once, t
 
 @pytest.mark.parametrize("where", ["jpg", "txt", "json", "header"])
 def test_a_partial_tar_with_one_wrong_byte_is_used_up_to_the_batch_before_it(app, at_once, tmp_path, where):
-    calm = App(tmp_path / "calm")
-    assert submit(calm).code == 0
-    scripted_renderer.reset()
+    calm = once(tmp_path / "calm")
     scripted_renderer.dies_after.append(8)
     submit(app, "retries.errors=0")
     (part,) = (app.path / "render/draw/partial").rglob("*.part")
@@ -146,7 +154,7 @@ def test_a_partial_tar_with_one_wrong_byte_is_used_up_to_the_batch_before_it(app
 def test_tars_of_another_run_are_not_taken_for_this_ones(app, at_once, tmp_path):
     other = App(tmp_path / "other")
     assert submit(other, "seed=1").code == 0
-    assert submit(app).code == 0
+    once(app.path)
     mine, foreign = tars(app.path)[1], tars(other.path)[1]
     before = same_set(app.path)
     mine.write_bytes(foreign.read_bytes())
@@ -159,7 +167,7 @@ def test_tars_of_another_run_are_not_taken_for_this_ones(app, at_once, tmp_path)
 
 
 def test_a_truncated_tar_is_found_repaired_and_made_again(app, at_once):
-    assert submit(app).code == 0
+    once(app.path)
     before = same_set(app.path)
     path = tars(app.path)[0]
     path.write_bytes(path.read_bytes()[:-2000])
@@ -226,7 +234,7 @@ def test_facts_of_a_renderer_never_take_the_place_of_what_is_known_of_a_sample(n
 
 
 def merged(run: App, *words: str) -> App:
-    assert submit(run, *words, stage="captions,balance,render,merge").code == 0
+    assert submit(run, *words, stage=MERGED).code == 0
     return run
 
 
@@ -238,10 +246,10 @@ def records(run: Path) -> dict[str, tuple[bytes, dict]]:
 
 
 def test_a_grown_run_takes_over_every_image_it_has_in_common_and_draws_only_the_others(app, at_once, tmp_path):
-    small = merged(App(tmp_path / "small"))
+    small = once(tmp_path / "small", MERGED)
     calm = merged(App(tmp_path / "calm"), "balance.target=38")
     scripted_renderer.reset()
-    merged(app, "balance.target=38", f"render.reuse={small.path}")
+    assert "taken over" not in submit(app, "balance.target=38", f"render.reuse={small.path}", stage=MERGED).err
     old, new = records(small.path), records(app.path)
     common = old.keys() & new.keys()
     assert (len(old), len(new), len(common)) == (25, 38, 25)
@@ -250,7 +258,7 @@ def test_a_grown_run_takes_over_every_image_it_has_in_common_and_draws_only_the_
 
 
 def test_an_edited_bank_keeps_the_images_of_the_captions_that_stay(app, at_once, tmp_path):
-    small = merged(App(tmp_path / "small"))
+    small = once(tmp_path / "small", MERGED)
     scripted_renderer.reset()
     # Another bank size gives other counts, other thresholds and another choice; what is equal is equal by its caption.
     merged(app, "concepts.limit=18", f"render.reuse={small.path}")
@@ -263,14 +271,19 @@ def test_an_edited_bank_keeps_the_images_of_the_captions_that_stay(app, at_once,
 
 @pytest.mark.parametrize("word", ["seed=1", "render.size=24", "render.jpeg_quality=80"])
 def test_images_of_another_seed_or_recipe_are_not_taken_over(app, at_once, tmp_path, word):
-    small = merged(App(tmp_path / "small"))
+    small = once(tmp_path / "small", MERGED)
     scripted_renderer.reset()
-    merged(app, word, f"render.reuse={small.path}")
+    outcome = submit(app, word, f"render.reuse={small.path}", "render.batch_items=5")
+    assert outcome.code == 0
     assert len(scripted_renderer.asked) == 25
+    key, _, value = word.partition("=")
+    assert "none of its images can be taken over, all are drawn" in outcome.err
+    told = [line for line in outcome.err.splitlines() if line.startswith("  ")]
+    assert len(told) == 1 and told[0].startswith(f"  {key}: recorded ") and told[0].endswith(f"asked {value}")
 
 
 def test_damaged_samples_of_the_other_run_are_drawn_again(app, at_once, tmp_path):
-    small = merged(App(tmp_path / "small"))
+    small = once(tmp_path / "small", MERGED)
     before = members(small.path)
     path = tars(small.path)[0]
     data = bytearray(path.read_bytes())
@@ -299,8 +312,8 @@ def test_an_image_of_a_later_try_is_not_taken_over_by_a_run_with_fewer_tries(app
 
 
 def test_repair_after_the_merge_makes_the_data_set_again(app, at_once, tmp_path):
-    calm = merged(App(tmp_path / "calm"))
-    merged(app)
+    calm = once(tmp_path / "calm", MERGED)
+    once(app.path, MERGED)
     path = tars(app.path)[1]
     data = bytearray(path.read_bytes())
     data[900] ^= 1
@@ -331,11 +344,11 @@ def test_a_shard_that_comes_out_different_when_repaired_gives_another_data_set(a
     assert app("verify").code == 0
     assert members_of(app.path.glob("dataset/shards/*.tar")) == members(app.path)
     checks = (app.path / "dataset/checksums.sha256").read_text().split("\n")
-    assert f"{hashlib.sha256(after['shards/00001.tar']).hexdigest()}  shards/00001.tar" in checks
+    assert f"{hashlib.sha256(after['shards/00001.tar'] or b'').hexdigest()}  shards/00001.tar" in checks
 
 
 def test_paths_of_a_run_do_not_depend_on_where_a_later_command_is_typed(app, at_once, tmp_path, monkeypatch):
-    small = merged(App(tmp_path / "small"))
+    small = once(tmp_path / "small", MERGED)
     monkeypatch.chdir(tmp_path)
     assert submit(app, "render.reuse=small", stage="captions,balance").code == 0
     assert app.run.load_config().render.reuse == str(small.path)

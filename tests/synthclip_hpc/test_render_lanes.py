@@ -20,7 +20,7 @@ from synthclip_hpc.launch.chain import local_workers
 from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.place import Place
 from synthclip_hpc.rendering.renderer import Picture, Request
-from tests.synthclip_hpc.app import App, same_set
+from tests.synthclip_hpc.app import App, made_once, same_set
 from tests.synthclip_hpc.scripted_renderer import ScriptedRenderer
 
 OWN = "render.renderer=tests.synthclip_hpc.test_render_lanes:open_troubled"
@@ -75,9 +75,7 @@ def trouble(tmp_path, monkeypatch):
 @pytest.fixture
 def calm(app, at_once) -> App:
     """The run of one renderer without trouble."""
-    other = App(app.path.with_name("calm"))
-    submit(other)
-    return other
+    return made_once(app.path.with_name("calm"), [__name__], submit)
 
 
 def submit(app: App, *words: str, stage: str = "captions,balance,render", renderer: str = OWN) -> None:

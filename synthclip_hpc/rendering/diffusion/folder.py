@@ -83,6 +83,7 @@ def find_pipeline(recipe: Recipe) -> PipelineFiles:
     present = [name for name, value in index.items() if _is_part(value)]
     left_out = tuple(name for name in present if name in UNUSED or (name in SAFETY and not recipe.safety_checker))
     parts = tuple(name for name in present if name not in left_out)
+    folder.refuse_code(index, parts)
     if recipe.safety_checker and "safety_checker" not in parts:
         folder.refuse("has no safety checker; leave render.diffusion.safety_checker out")
     variant = next((one for one in _VARIANTS if folder.has_weights_of_all(parts, one)), None)
@@ -155,6 +156,11 @@ class _Folder:
         if not isinstance(name, str):
             self.refuse("has a model_index.json that names no pipeline (_class_name); fetch or copy it again")
         return name
+
+    def refuse_code(self, index: dict[str, Any], parts: tuple[str, ...]) -> None:
+        """Refuse a part whose class lies beside its weights: not every diffusers asks before it runs such a file."""
+        if own := [f"{part}/{index[part][0]}.py" for part in parts if self.has(f"{part}/{index[part][0]}.py")]:
+            self.refuse(f"brings code of its own, {own[0]}, and such code is never run; take another model")
 
     def has_weights_of_all(self, parts: tuple[str, ...], variant: str | None) -> bool:
         """Tell whether each part that has weights in any variant has them in this one."""

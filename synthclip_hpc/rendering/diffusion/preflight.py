@@ -13,13 +13,15 @@ from synthclip_hpc.rendering.diffusion.opening import unfit_scheduler
 from synthclip_hpc.rendering.diffusion.recipe import settled
 
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
-# Importing diffusers' schedulers takes seconds and gigabytes of torch: another process does it, which then ends.
+# Importing a scheduler takes seconds and gigabytes of torch: another process does it, which then ends. The other names
+# are only looked up: diffusers imports what is behind one when it is asked for it.
 _QUESTION = """
 import json, sys
 import diffusers
-own = getattr(diffusers, sys.argv[1], None)
-known = [name for name in {own.__name__, *own._compatibles} if hasattr(diffusers, name)] if own else None
-print(json.dumps({"pipeline": hasattr(diffusers, sys.argv[2]), "fitting": known}))
+there = set(dir(diffusers))
+own = getattr(diffusers, sys.argv[1]) if sys.argv[1] in there else None
+known = sorted({own.__name__, *own._compatibles} & there) if own else None
+print(json.dumps({"pipeline": sys.argv[2] in there, "fitting": known}))
 """
 
 

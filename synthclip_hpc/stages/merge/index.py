@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 DATASET = "dataset"
 """Below the run directory."""
 _SHOWN = 64
+_USED = "used"
+"""Beside tars that were written again: a data set has been made of them."""
 
 
 def layout(config: RunConfig, sources: Sources) -> Plan:
@@ -89,7 +91,9 @@ def open_indexer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
         if is_done(task.directory, task.plan, task.shard.index):
             raise ShardTaken  # a faster attempt has put its own there, which tells of what is there now
         dataset_folder.exchange(staged, final, staged.with_name(f"old-{task.attempt}"))
-        _remove_earlier_even(task)
+        if config.merge.even:
+            write_file(_even_folder(task) / _USED, b"")
+            _remove_earlier_even(task)
         task.publish(index_path, Counts(1, 1, 0, {}))
 
     yield process
@@ -128,6 +132,8 @@ def _evened(tables: Iterator[Any], assembled: Assembled, config: RunConfig, run:
     files = TarFiles(lambda number: old[number].path)
     rows = itertools.chain.from_iterable(table.to_pylist() for table in tables)
     even = _even_folder(task)
+    if (even / _USED).exists():
+        shutil.rmtree(even)  # the phase was done, and is made again because something of it was bad
     try:
         for tar, table in write_even(
             rows, files, even, config.balance.shard_items, cut.counts.total, task.attempt, task.safe_point
@@ -181,6 +187,11 @@ def summary(directory: PhaseDirectory, plan: Plan) -> list[str]:
     return [f"data set: {samples:,} samples in {place}", f"look at:  {place / SHEET}"]
 
 
+def fault_of_dataset(run: Run) -> str | None:
+    """Return what is wrong with the finished folder `dataset/`, None when it is whole."""
+    return dataset_folder.fault(run.path / DATASET, with_tars=run.load_config().merge.even)
+
+
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
     """Look whether a finished index is whole."""
     from synthclip_hpc.dataset.index_file import check_index
@@ -212,5 +223,6 @@ PHASE = Phase(
     estimate=estimate,
     promise=lambda config: "bytes",
     summary=summary,
+    fault_beside=fault_of_dataset,
     made_again_with=(("render", "draw"),),
 )

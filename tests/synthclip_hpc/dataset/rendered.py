@@ -20,7 +20,7 @@ from sharding.seal import load_seal, write_seal
 from synthclip_hpc.rendering.samples import Item, Made, reject_member, sample_members
 from synthclip_hpc.stages.phase import Sources
 from synthclip_hpc.stages.render import layout
-from tests.synthclip_hpc.app import App
+from tests.synthclip_hpc.app import App, made_once
 
 Member = tuple[str, bytes]
 Change = Callable[[int, list[Member]], list[Member]]
@@ -62,9 +62,13 @@ def members_of(row: Mapping[str, Any], recipe: str, rejected: bool) -> list[Memb
 
 def balanced(app: App, *words: str) -> None:
     """Balance the templates' captions of some emoji: 47 of them, in shards of 10."""
-    given = ("preset=laptop", "concepts.limit=40", "balance.target=47", "balance.shard_items=10", "workers=1")
-    outcome = app("submit", "stage=captions,balance", *given, *words)
-    assert outcome.code == 0, outcome
+    given = ("preset=laptop", "concepts.limit=40", "balance.target=47", "balance.shard_items=10", "workers=1", *words)
+
+    def make(run: App) -> None:
+        outcome = run("submit", "stage=captions,balance", *given)
+        assert outcome.code == 0, outcome
+
+    made_once(app.path, given, make)
 
 
 def shard_members(app: App, shard: int, recipe: str, rejects: set[int]) -> list[Member]:

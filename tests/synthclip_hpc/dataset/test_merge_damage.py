@@ -218,6 +218,46 @@ def test_without_hard_links_the_set_is_of_relative_links_and_moves_with_its_run(
         assert link.stat().st_size > 0
 
 
+@pytest.mark.parametrize("lost", ["dataset", "shards/00002.tar", "README.md", "a word in README.md"])
+def test_a_data_set_that_is_lost_or_changed_is_found_and_made_again(app, lost):
+    balanced(app)
+    render(app, frozenset({3}))
+    merge(app)
+    folder = app.path / "dataset"
+    whole = tree(folder)
+    assert app("verify").code == 0
+    if lost == "dataset":
+        folder.rename(app.path / "elsewhere")
+    elif lost.startswith("a word"):
+        (folder / "README.md").write_text((folder / "README.md").read_text() + "mine")
+    else:
+        (folder / lost).unlink()
+    outcome = app("verify")
+    assert outcome.code == 1
+    assert "merge/index: 1 of 1 shards done, 1 problems" in outcome.out
+    assert (lost if "." in lost and " " not in lost else str(folder)) in outcome.out
+    assert "merge/index: reopened 1 shards" in app("repair").out
+    assert app("resume").code == 0
+    assert tree(folder) == whole
+    assert app("verify").code == 0
+
+
+def test_a_damaged_tar_of_equal_size_is_found_and_written_again(app):
+    balanced(app)
+    render(app, frozenset({3}))
+    merge(app, "merge.even=true")
+    whole = tree(app.path / "dataset")
+    path = app.path / "dataset/shards/00001.tar"
+    data = bytearray(path.read_bytes())
+    data[800] ^= 1  # inside a JPEG
+    path.write_bytes(data)
+    assert "00001.tar is not as it was written" in app("verify").out
+    assert "merge/index: reopened 1 shards" in app("repair").out
+    assert app("resume").code == 0
+    assert tree(app.path / "dataset") == whole
+    assert app("verify").code == 0
+
+
 @pytest.mark.parametrize("hard", [True, False])
 def test_tars_that_are_links_and_a_run_behind_a_link_are_linked_to_the_files_themselves(
     app, source, tmp_path, monkeypatch, hard
@@ -226,9 +266,9 @@ def test_tars_that_are_links_and_a_run_behind_a_link_are_linked_to_the_files_the
     (hub / "snapshot").mkdir(parents=True)
     blob = (source / "00000.tar").rename(hub / "blob")
     (hub / "snapshot/00000.tar").symlink_to("../blob")
-    (tmp_path / "a/b/c").mkdir(parents=True)
-    (tmp_path / "run").symlink_to("a/b/c")
-    linked = App(tmp_path / "run")
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "here").symlink_to("a/b")
+    linked = App(tmp_path / "here/run")
     balanced(linked)
     render(linked)
     real = os.link

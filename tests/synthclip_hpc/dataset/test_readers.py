@@ -111,6 +111,12 @@ def test_the_head_of_the_card_is_what_hubs_read(folder):
     assert head["license"] == "cc-by-4.0"
     assert head["size_categories"] == ["n<1K"]
     assert head["configs"] == [{"config_name": "default", "data_files": [{"split": "train", "path": "shards/*.tar"}]}]
-    for told in ("Twemoji", "| unsafe | 3 |", "| render | 44 | 00000.tar to 00004.tar |", "twemoji-2.0.0", "bits"):
+    for told in (
+        "Twemoji",
+        "| render | unsafe | 3 |",
+        "| render | 44 | 3 | 00000.tar to 00004.tar |",
+        "twemoji-2.0.0",
+        "bits",
+    ):
         assert told in card, told
     assert json.loads((folder / "shards/sizes.json").read_text())["00000.tar"] == 8

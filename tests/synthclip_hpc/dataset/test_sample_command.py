@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from sharding.plan import load_plan
+from synthclip_hpc.dataset.rendered_tars import RenderedTars
 from tests.synthclip_hpc.dataset.rendered import balanced, render, shard_members, write_tar
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -65,6 +66,20 @@ def test_images_of_a_shard_in_the_making_are_shown_up_to_where_it_is_torn(render
     for shard in (0, 1, 3, 4):
         directory.data_path(shard, ".tar").unlink()
     assert keys_told(rendered("sample", "n=30")) == [20, 21, 22, 23]
+
+
+def test_a_shard_that_is_finished_or_reopened_between_the_listing_and_the_look_does_no_harm(rendered):
+    directory = rendered.run.phase("render", "draw")
+    partial = directory.partial_path(2, "7_0_0")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    finished = directory.data_path(2, ".tar").rename(partial)
+    tars = RenderedTars(directory, ".tar")
+    finished.rename(directory.data_path(2, ".tar"))
+    assert [one.key for one in tars.of(2, ["000000021"])[0]] == ["000000021"]
+    assert [one.key for one in tars.newest(47)].count("000000029") == 1
+    directory.data_path(2, ".tar").unlink()
+    assert tars.of(2, ["000000021"]) == ([], [])
+    assert len(tars.newest(47)) == 36
 
 
 def test_a_run_without_images_says_what_to_do(app):

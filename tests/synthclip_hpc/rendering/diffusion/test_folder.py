@@ -103,6 +103,9 @@ def test_an_unreadable_index_is_told(copy, content):
 def test_code_that_comes_with_a_pipeline_is_refused(copy):
     edit(copy / "model_index.json", _class_name=["pipeline", "MyPipeline"])
     assert "such code is never run" in refusal(copy)
+    edit(copy / "model_index.json", _class_name="StableDiffusionPipeline", unet=["my_unet", "MyUnet"])
+    (copy / "unet/my_unet.py").write_text("raise SystemExit('this was run')")
+    assert "brings code of its own, unet/my_unet.py, and such code is never run" in refusal(copy)
 
 
 def test_a_safety_checker_that_is_not_there_is_told(copy):

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import replace
 
 import pytest
 
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.models import packages
 from synthclip_hpc.place import Place
+from synthclip_hpc.rendering.diffusion.folder import find_pipeline
 from synthclip_hpc.rendering.diffusion.preflight import check_place
+from synthclip_hpc.rendering.diffusion.recipe import settled
 
 pytestmark = pytest.mark.engines
 HERE = Place("local", num_gpus=0)
+
+
+@functools.cache
+def asked(python, question, arguments):
+    return packages.ask(python, question, arguments)
+
+
+@pytest.fixture(autouse=True)
+def ask_once(monkeypatch):
+    """Another python imports diffusers for seconds; what it says of one pipeline it says once."""
+    monkeypatch.setattr(
+        "synthclip_hpc.rendering.diffusion.preflight.ask",
+        lambda python, question, arguments: asked(tuple(python), question, tuple(arguments)),
+    )
 
 
 def test_a_pipeline_that_can_be_opened_passes(configure):
@@ -23,6 +41,12 @@ def test_a_pipeline_that_can_be_opened_passes(configure):
 def test_a_scheduler_that_does_not_fit_is_told_with_those_that_do(configure):
     with pytest.raises(UserError, match=r"scheduler=DDIMSheduler: does not fit tiny.*did you mean 'DDIMScheduler'"):
         check_place(configure(scheduler="DDIMSheduler"), HERE)
+
+
+def test_a_pipeline_that_the_installed_diffusers_does_not_have_is_told(configure):
+    files = find_pipeline(settled(configure()))
+    with pytest.raises(UserError, match="the diffusers installed there has no FuturePipeline; install a newer one"):
+        check_place(configure(), HERE, replace(files, pipeline="FuturePipeline"))
 
 
 def test_a_missing_gpu_is_told(configure):
@@ -40,7 +64,7 @@ def test_several_renderers_need_as_many_gpus(configure):
     with pytest.raises(UserError, match=r"4 GPUs are needed \(render.renderers=4, .*asks for 2; .*gpus_per_node=4"):
         check_place(four, Place("slurm", num_gpus=2))
     check_place(four, Place("slurm", num_gpus=4))
-    check_place(replace(configure(), renderers=4), HERE)
+    check_place(replace(configure(scheduler="own"), renderers=4), HERE)
 
 
 def test_a_missing_package_is_told_with_its_extra(configure, monkeypatch):
