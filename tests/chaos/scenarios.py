@@ -96,7 +96,7 @@ GLYPHS = RenderScenario(
     prelude="captions,balance",
     target=20_000,
     late_kills=(("merge", "verify"), ("merge", "index"), ("merge", "index")),
-    late_s=0.8,
+    late_s=0.3,
     folders=("dataset",),
     redrawn=20_000,
 )
