@@ -15,10 +15,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from sharding.directory import PhaseDirectory
 from sharding.drift import differences, explain
 from sharding.files import canonical_json
+from sharding.journal import read_events
 from sharding.marker import Counts, Promise
 from sharding.plan import Plan, ShardRange
+from sharding.seal import load_seal
 from sharding.tar_log import TarLog
 from sharding.ustar import members
 from synthclip_hpc.config import RenderConfig, RunConfig
@@ -235,6 +238,21 @@ def promise(config: RunConfig) -> Promise:
     return "bytes" if render.renderer == "glyphs" else "items"
 
 
+def summary(directory: PhaseDirectory, plan: Plan) -> list[str]:
+    """Return what a command tells of the finished stage: images, rejects by reason, how many were taken over."""
+    seal = load_seal(directory)
+    assert seal is not None
+    counts = seal.counts
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(counts.rejects.items()))
+    lines = [f"images     {counts.done:,}", f"  rejected {counts.rejected:,}{'   ' + reasons if reasons else ''}"]
+    events = (event for path in directory.journals_path.glob("*.jsonl") for event in read_events(path)[0])
+    told = [event["items"] for event in events if event["event"] == "reused"]
+    if told:
+        # An attempt that was killed in the middle of a shard did not get to tell of that one.
+        lines.append(f"  {sum(told):,} of them, or more, taken over from render.reuse")
+    return lines
+
+
 def estimate(config: RunConfig) -> Estimate:
     """Return what one image costs."""
     render = config.render
@@ -265,5 +283,6 @@ PHASES = (
         threads=lambda config: config.render.threads,
         gpus=lambda config: config.render.renderers * gpus_of(config.render),
         check_place=check_place,
+        summary=summary,
     ),
 )

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from synthclip_hpc.dataset.sources import TarSource
     from synthclip_hpc.run import Run
 
-_CAPTIONS = ("captions.engine", "captions.prompt", "captions.per_concept")
-_MODEL = ("captions.model", "captions.revision", "captions.temperature", "captions.top_p")
+_CAPTIONS = ("captions.engine", "captions.per_concept")
+_MODEL = ("captions.prompt", "captions.model", "captions.revision", "captions.temperature", "captions.top_p")
 _BALANCE = ("balance.target", "balance.t", "balance.mode", "balance.case")
 _RENDER = ("render.renderer", "render.preset", "render.size", "render.jpeg_quality", "render.jpeg_subsampling")
 _MODEL_TEXT = (
