@@ -196,7 +196,7 @@ def ends_with_newline(descriptor: int) -> bool:
     return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
 
 
-def write(descriptor: int, data: bytes) -> None:
+def write(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of `data`, in one call to the kernel unless the kernel takes less."""
     rest = memoryview(data)
     while rest:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Optional, TypeVar
 
 from synthclip_hpc.arguments import field_types, normalise, parse, value_of
-from synthclip_hpc.config import BUILT_IN_BANKS, BUILT_IN_MODELS, BUILT_IN_PROMPTS, RunConfig, get, with_values
+from synthclip_hpc.config import (
+    BUILT_IN_BANKS,
+    BUILT_IN_MODELS,
+    BUILT_IN_PROMPTS,
+    BUILT_IN_TRAIN_MODELS,
+    RunConfig,
+    get,
+    with_values,
+)
 from synthclip_hpc.config_files import apply_file, apply_preset
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.paths import path_of
@@ -71,6 +79,8 @@ _PATH_KEYS = {
     "balance.source": (),
     "render.diffusion.model": (),
     "render.reuse": (),
+    "train.model": BUILT_IN_TRAIN_MODELS,
+    "train.init": (),
 }
 
 C = TypeVar("C", bound=ConfigOptions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -11,7 +10,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
-_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+from synthclip_hpc.processes import end_with
+
 FOR_THE_WORKER = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that may reach a whole job; what follows from them is the worker's to decide."""
 _PROTOCOL = 5
@@ -75,9 +75,7 @@ def _next_call(connection: Connection) -> Call | None:
 
 def _belong_to(worker_pid: int) -> None:
     """End with the worker, leave signals to it, and be the head of a group that can be ended as a whole."""
-    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != worker_pid:
-        os._exit(1)  # it died before this process had asked to end with it
+    end_with(worker_pid)
     os.setpgid(0, 0)
     for number in FOR_THE_WORKER:
         signal.signal(number, signal.SIG_IGN)

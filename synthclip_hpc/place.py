@@ -21,6 +21,8 @@ class Place:
     python: list[str] | None = None
     """Command that starts python there; None = the python that submits."""
     container: str | None = None
+    num_nodes: int = 1
+    """Nodes of a job."""
 
 
 def local_place() -> Place:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import signal
 from typing import Any
+
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def identify(pid: int) -> dict[str, Any]:
@@ -43,3 +47,10 @@ def _without_proc(pid: int) -> int | None:
     except OSError:
         return None
     return 0
+
+
+def end_with(parent_pid: int) -> None:
+    """Let the kernel end this process when its parent ends, however that ends; call it first of all."""
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os._exit(1)  # the parent died before this process had asked to end with it

@@ -147,13 +147,17 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     run = Run(Path(run_path))
     submission = load_submission(run, submission_name)
     num_tasks, rank = int(os.environ.get("SLURM_NTASKS") or 1), int(os.environ.get("SLURM_PROCID") or 0)
-    if num_tasks > 1 and rank > 0 and find_phase(submission.stage, submission.phase).kind != "gang":
+    is_gang = find_phase(submission.stage, submission.phase).kind == "gang"
+    if num_tasks > 1 and rank > 0 and not is_gang:
         # All tasks of an element share one attempt's name: the first one refuses, and alone writes to its journal.
         sys.exit(1)
-    clear_stale_result()
     attempt = from_environment(os.environ)
     if attempt is None:
         raise UserError("run_on_slurm was started outside a Slurm job")
+    if rank > 0:
+        _accompany(run, submission, attempt, stop)
+        return
+    clear_stale_result()
     may_start(run, submission, attempt)
     reason = run_attempt(run, submission, attempt, element, stop, num_tasks)
     if reason == "completed":
@@ -166,6 +170,17 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     if reason == "orphaned":
         after_orphaned(run, submission, attempt)
     sys.exit(1 if reason in ("failed", "error") else 143)
+
+
+def _accompany(run: Run, submission: Submission, attempt: Attempt, stop: StopFlag) -> None:
+    """Be another node's worker of a gang. What becomes of the job is the first node's to decide, so this one waits."""
+    from slurm.signals import wait_to_be_killed
+    from synthclip_hpc.stages.train.fit import accompany_on_slurm
+
+    try:
+        accompany_on_slurm(run, submission, attempt, stop)
+    except Stopped:
+        wait_to_be_killed(limit_s=120)
 
 
 def main(argv: list[str] | None = None) -> int:

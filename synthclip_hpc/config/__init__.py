@@ -24,12 +24,14 @@ from synthclip_hpc.config.render import RENDERERS, DiffusionConfig, GlyphsConfig
 from synthclip_hpc.config.retries import RetriesConfig
 from synthclip_hpc.config.roles import execution, identity
 from synthclip_hpc.config.slurm import SlurmConfig
+from synthclip_hpc.config.train import BUILT_IN_TRAIN_MODELS, TrainConfig
 
 __all__ = [
     "BALANCE_MODES",
     "BUILT_IN_BANKS",
     "BUILT_IN_MODELS",
     "BUILT_IN_PROMPTS",
+    "BUILT_IN_TRAIN_MODELS",
     "BalanceConfig",
     "CaptionsConfig",
     "ConceptsConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "RunConfig",
     "SlurmConfig",
     "TemplateConfig",
+    "TrainConfig",
     "TransformersConfig",
     "VllmConfig",
     "execution",
@@ -67,6 +70,7 @@ class RunConfig:
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     retries: RetriesConfig = field(default_factory=RetriesConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -44,8 +45,17 @@ def read_once(path: Path, read: Read, hasher: Executor) -> Contents:
     with mapped(path) as content:
         if isinstance(content, mmap.mmap):
             content.madvise(mmap.MADV_SEQUENTIAL)
-        digest = hasher.submit(lambda: hashlib.sha256(content).hexdigest())
+        hashing = threading.Event()
+
+        def digest_of() -> str:
+            hashing.set()
+            return hashlib.sha256(content).hexdigest()
+
+        digest = hasher.submit(digest_of)
+        # Behind the event the other thread holds the interpreter's lock until it hashes without it. Not waited for, it
+        # would get the lock only when `read` gives it up: after 5 ms, which is longer than much of a tar takes.
         try:
+            hashing.wait()
             found = read(content)
         finally:
             # The map cannot be closed under the other thread's hands.

@@ -7,9 +7,11 @@ other bytes are right, its checksum says. A tar that is not is for `sharding.tar
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sharding.tar_scan import Member, Sample, TarError, samples, scan
 from sharding.ustar import BLOCK_BYTES, END
@@ -17,8 +19,8 @@ from synthclip_hpc.rendering.samples import REJECT_FOLDER
 
 REJECT = f"{REJECT_FOLDER}/"
 PARTS = ("jpg", "txt", "json")
-_SIZE, _SIZE_END = 124, 135
-"""Where in a header the size of the content stands, in octal digits."""
+_SIZE, _SIZE_DIGITS = 124, 11
+"""Where in a header the size of the content stands, and how many octal digits it has."""
 
 
 def _empty() -> dict[str, list[int]]:
@@ -46,35 +48,55 @@ class Places:
 def as_written(content: bytes | mmap.mmap, keys: Sequence[str]) -> Places | None:
     """Return what a tar holds for these keys, in their order; None when a name or the end is not where it must be."""
     places = Places()
-    offsets, sizes = ([by[part] for part in PARTS] for by in (places.offsets, places.sizes))
-    endings = [f".{part}\0".encode() for part in PARTS]
-    position = 0
+    # Of all members of samples, one after the other: this loop is most of what a tar costs beside its checksum.
+    offsets: list[int] = []
+    sizes: list[int] = []
+    position, width = 0, -1
     try:
         for place, key in enumerate(keys):
-            field_of_key = key.encode()
-            for ending, at, size_of in zip(endings, offsets, sizes, strict=True):
-                name = field_of_key + ending
-                header = content[position : position + _SIZE_END]
-                if not header.startswith(name):
+            name = key.encode()
+            if len(name) != width:
+                width = len(name)
+                parts = [_part(width, part) for part in PARTS]
+            for ending, unpack in parts:
+                found, digits = unpack(content, position)
+                if found != name + ending:
                     break
-                size = int(header[_SIZE:], 8)
+                size = int(digits, 8)
                 position += BLOCK_BYTES
-                at.append(position)
-                size_of.append(size)
+                offsets.append(position)
+                sizes.append(size)
                 position += -(-size // BLOCK_BYTES) * BLOCK_BYTES
             else:
                 places.samples.append(place)
                 continue
-            name = REJECT.encode() + field_of_key
-            if len(offsets[0]) != len(places.samples) or not header.startswith(name + b"\0"):
+            if len(offsets) != len(PARTS) * len(places.samples):
                 return None
-            member = Member(name.decode(), position + BLOCK_BYTES, int(header[_SIZE:], 8))
+            name = REJECT.encode() + name
+            found, digits = _name_and_size(len(name) + 1).unpack_from(content, position)
+            if found != name + b"\0":
+                return None
+            member = Member(name.decode(), position + BLOCK_BYTES, int(digits, 8))
             places.rejects.append(place)
             places.reject_members.append(member)
             position = member.end
-    except ValueError:  # a size that is no number
+    except (ValueError, struct.error):  # a size that is no number; no room for a header
         return None
+    for first, part in enumerate(PARTS):
+        places.offsets[part] = offsets[first :: len(PARTS)]
+        places.sizes[part] = sizes[first :: len(PARTS)]
     return places if content[position:] == END else None
+
+
+def _part(width: int, part: str) -> tuple[bytes, Callable[[bytes | mmap.mmap, int], tuple[Any, ...]]]:
+    """Return what follows a key of `width` bytes in the name of its part, and how to read such a header."""
+    ending = f".{part}\0".encode()
+    return ending, _name_and_size(width + len(ending)).unpack_from
+
+
+def _name_and_size(name_bytes: int) -> struct.Struct:
+    """Return how to read the first bytes of a header's name, and the digits of its size."""
+    return struct.Struct(f"{name_bytes}s{_SIZE - name_bytes}x{_SIZE_DIGITS}s")
 
 
 def scanned(content: bytes | mmap.mmap, path: Path, keys: Sequence[str]) -> Places:

@@ -51,7 +51,15 @@ def find_damage(content: bytes | mmap.mmap, path: Path, wanted: Any, recipe: str
 
 
 def _keys(wanted: Any) -> list[str]:
-    return [f"{position:0{KEY_DIGITS}d}" for position in wanted.column("position").to_pylist()]
+    keys: list[str] = _key_column(wanted).to_pylist()
+    return keys
+
+
+def _key_column(wanted: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.utf8_lpad(wanted.column("position").cast(pa.string()), KEY_DIGITS, "0").combine_chunks()
 
 
 def _found(
@@ -65,35 +73,38 @@ def _found(
 ) -> Found:
     import pyarrow as pa
 
-    num, none = len(places.samples), [None] * len(places.rejects)
-    columns: dict[str, Any] = {}
-    for start, size in zip(places.offsets["jpg"], places.sizes["jpg"], strict=True):
+    num, num_rejects = len(places.samples), len(places.rejects)
+    for place, start, size in zip(places.samples, places.offsets["jpg"], places.sizes["jpg"], strict=True):
         stop = start + size
         if content[start : start + 2] != _SOI or content[stop - 2 : stop] != _EOI or size < 4:
-            key = keys[places.samples[places.offsets["jpg"].index(start)]]
-            raise TarError(path, start, f"{key}.jpg is no whole JPEG: FF D8 ... FF D9")
-    captions = wanted.take(pa.array(places.samples, pa.int64()))
+            raise TarError(path, start, f"{keys[place]}.jpg is no whole JPEG: FF D8 ... FF D9")
+    rows = wanted.take(pa.array([*places.samples, *places.rejects], pa.int64()))
+    captions, refused = rows.slice(0, num), rows.slice(num)
     told, raw = places.contents(content, "txt"), places.contents(content, "json")
     facts = _records(raw, captions, told, recipe)
     if facts is None:
         _tell_first_fault(path, places, keys, told, raw, captions, recipe)
-    refused = wanted.take(pa.array(places.rejects, pa.int64()))
     reasons = _reasons(content, path, places.reject_members, refused)
+
+    # Arrow arrays, not lists: they are made while the other thread hashes, a table of them costs nothing after it.
+    def of_samples(values: Any) -> Any:
+        return pa.concat_arrays([values, pa.nulls(num_rejects, values.type)])
+
+    columns: dict[str, Any] = {}
     for name, part in (("image", "jpg"), ("txt", "txt"), ("json", "json")):
-        columns[f"{name}_offset"] = [*places.offsets[part], *none]
-        columns[f"{name}_size"] = [*places.sizes[part], *none]
-    columns["key"] = [keys[place] for place in (*places.samples, *places.rejects)]
-    columns["tar"] = [number] * (num + len(none))
-    columns["source"] = [OWN_SOURCE] * (num + len(none))
-    columns["caption_id"] = pa.concat_arrays(
-        [column.combine_chunks() for column in (captions.column("caption_id"), refused.column("caption_id"))]
-    )
-    columns["image"] = ["jpg"] * num + none
-    columns["recipe"] = facts.column("recipe").to_pylist() + none
-    columns["seed"] = facts.column("seed").to_pylist() + none
-    columns["reject_reason"] = [None] * num + [reason for reason, _ in reasons]
-    columns["tries"] = [None] * num + [tries for _, tries in reasons]
-    return Found(columns, num, len(none))
+        columns[f"{name}_offset"] = of_samples(pa.array(places.offsets[part], pa.int64()))
+        columns[f"{name}_size"] = of_samples(pa.array(places.sizes[part], pa.int64()))
+    columns["key"] = _key_column(rows)
+    columns["tar"] = pa.repeat(pa.scalar(number, pa.uint32()), len(rows))
+    columns["source"] = pa.repeat(OWN_SOURCE, len(rows))
+    columns["caption_id"] = rows.column("caption_id").combine_chunks()
+    columns["image"] = of_samples(pa.repeat("jpg", num))
+    columns["recipe"] = of_samples(facts.column("recipe").combine_chunks())
+    columns["seed"] = of_samples(facts.column("seed").combine_chunks())
+    if reasons:
+        columns["reject_reason"] = [None] * num + [reason for reason, _ in reasons]
+        columns["tries"] = [None] * num + [tries for _, tries in reasons]
+    return Found(columns, num, num_rejects)
 
 
 def _records(raw: Sequence[bytes], captions: Any, told: Sequence[bytes], recipe: str) -> Any | None:

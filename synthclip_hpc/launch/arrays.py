@@ -79,9 +79,16 @@ def array_request(run: Run, link: Link, target: Target, submission: str, depende
         name=f"{base}-{int(number) if number.isdigit() else number}",
         folder=run.submissions_path / submission,
         log=str(run.logs(stage) / f"{submission}_%A_%a.log"),
-        resources=target.resources(stage),
+        resources=_of_phase(link, target.resources(stage)),
         dependency=dependency,
     )
+
+
+def _of_phase(link: Link, resources: Resources) -> Resources:
+    """A gang is of no use without one of its nodes: srun ends all of it when one task fails."""
+    if link.phase.kind != "gang":
+        return resources
+    return replace(resources, srun_args=(*resources.srun_args, "--kill-on-bad-exit=1"))
 
 
 def script_of(run: Run, link: Link, target: Target, num_missing: int) -> str:

@@ -60,7 +60,7 @@ def check_places(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
             resources = target.resources(link.phase.stage)
             check_tasks(link.phase.kind, resources)
             python = shlex.split(resources.python) if resources.python else None
-            place = Place(cluster, resources.num_gpus, python, resources.container)
+            place = Place(cluster, resources.num_gpus, python, resources.container, resources.nodes)
         # With all shards there only the seal is wanting, which needs nothing of what made them.
         if link.phase.check_place is not None and missing_shards(run, link):
             link.phase.check_place(config, place)

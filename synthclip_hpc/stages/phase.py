@@ -169,8 +169,14 @@ class Phase:
 
 
 def check_tasks(kind: Kind, resources: Resources) -> None:
-    """Raise UserError when each element of a map or reduce phase would run as several tasks: all doing the same."""
+    """Raise UserError when a job would run more tasks than its phase has work for: all would do the same."""
     num_tasks = resources.nodes * resources.tasks_per_node
+    if kind == "gang" and resources.tasks_per_node > 1:
+        raise UserError(
+            f"slurm.tasks_per_node={resources.tasks_per_node}: training starts one launcher on each node, which starts "
+            "the ranks; use slurm.tasks_per_node=1 (for this stage alone: [stage.train] of the profile), and "
+            "train.processes_per_node for the number of ranks"
+        )
     if kind != "gang" and num_tasks > 1:
         raise UserError(
             f"slurm.nodes × slurm.tasks_per_node = {num_tasks}: a {kind} phase runs one task an element; "

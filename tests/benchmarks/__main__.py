@@ -31,6 +31,7 @@ BENCHMARKS = {
     "files": "file_count",
     "tars": "tar_writing",
     "glyphs": "glyphs_speed",
+    "loss": "tiled_loss",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -143,7 +143,10 @@ def to_table(contents: Contents) -> Any:
     schema = verified_schema()
     found = contents.found
     num_rows = found.num_samples + found.num_rejects
-    columns = {name: found.columns.get(name, [None] * num_rows) for name in schema.names}
+    columns = {
+        field.name: found.columns[field.name] if field.name in found.columns else pa.nulls(num_rows, field.type)
+        for field in schema
+    }
     return pa.Table.from_pydict(columns, schema=schema)
 
 

@@ -1,0 +1,56 @@
+"""`python -m synthclip_hpc.training.rank RUN SUBMISSION ATTEMPT ROUND`: one rank of a training, started by torchrun.
+
+It ends with torchrun, which ends with the worker. It looks at no signal: the worker gives it a word when it is to stop.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from synthclip_hpc.device_child import FOR_THE_WORKER
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.models.runtime import prepare
+from synthclip_hpc.processes import end_with
+from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import load_submission
+from synthclip_hpc.training.agent import AGENT_PID
+from synthclip_hpc.training.rounds import RankError, Round
+from synthclip_hpc.training.stop_word import ENVIRONMENT, StopEar
+
+
+def main(argv: list[str]) -> int:
+    """Be one rank; return the exit code. What went wrong is told in the round's folder."""
+    end_with(int(os.environ[AGENT_PID]))
+    for number in FOR_THE_WORKER:
+        signal.signal(number, signal.SIG_IGN)
+    ear = StopEar(os.environ[ENVIRONMENT])
+    run, submission_name, attempt, number_text = Run(Path(argv[0])), argv[1], argv[2], argv[3]
+    submission = load_submission(run, submission_name)
+    one = Round.of(run.phase(submission.stage, submission.phase), attempt, int(number_text))
+    # Before torch is imported, which the modules below do.
+    prepare(submission.config.train.threads)
+    from synthclip_hpc.training.ranks import is_peer_loss
+    from synthclip_hpc.training.trainer import train
+
+    try:
+        outcome = train(run, submission, attempt, int(number_text), ear)
+    except Exception as error:
+        traceback.print_exc()
+        kind = "user" if isinstance(error, UserError) else "peer" if is_peer_loss(error) else "own"
+        trace = "".join(traceback.format_exception(error))[-8000:]
+        one.fail(RankError(int(os.environ["RANK"]), kind, type(error).__name__, str(error)[:2000], trace))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Nothing is left to tidy up, and libraries' threads may wait for ranks that are gone.
+        os._exit(1)
+    if int(os.environ["RANK"]) == 0:
+        one.end(outcome)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
