@@ -52,9 +52,9 @@ def read_once(path: Path, read: Read, hasher: Executor) -> Contents:
             return hashlib.sha256(content).hexdigest()
 
         digest = hasher.submit(digest_of)
-        # Behind the event the other thread holds the interpreter's lock until it hashes without it. Not waited for, it
-        # would get the lock only when `read` gives it up: after 5 ms, which is longer than much of a tar takes.
         try:
+            # The hasher needs the interpreter's lock to begin, not to hash. Not waited for, it would get it only when
+            # `read` gives it up: up to 5 ms later, of the 12 that hashing 1,000 samples takes.
             hashing.wait()
             found = read(content)
         finally:

@@ -46,6 +46,8 @@ class Job:
     processes: str
     """Ranks on a node: a number, or `gpu`."""
     start_timeout_s: int
+    threads: int
+    """Of each rank."""
 
     def round(self, number: int) -> Round:
         """Return one of its rounds."""
@@ -125,7 +127,7 @@ def _one_round(
     agent = subprocess.Popen(
         launcher_command(AGENT, os.getpid(), torchrun),
         stdin=subprocess.DEVNULL,
-        env=_environment(os.environ, job.node) | {ENVIRONMENT: word.path},
+        env=_environment(os.environ, job) | {ENVIRONMENT: word.path},
     )
     try:
         while agent.poll() is None:
@@ -146,10 +148,12 @@ def _one_round(
     return agent.returncode, ended_by
 
 
-def _environment(environ: Mapping[str, str], node: Node) -> dict[str, str]:
+def _environment(environ: Mapping[str, str], job: Job) -> dict[str, str]:
     """Return the launcher's environment, less what Slurm or another launcher told about ranks of its own kind."""
     kept = {key: value for key, value in environ.items() if key not in _FOREIGN}
-    if node.count == 1:
+    # torchrun sets and tells of it otherwise.
+    kept["OMP_NUM_THREADS"] = str(job.threads)
+    if job.node.count == 1:
         # A name that resolves to an address of another network is no reason to fail on a single node.
         kept.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return kept | torchrun_environment()

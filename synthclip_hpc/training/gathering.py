@@ -12,6 +12,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+# The older of its names is on its way out of torch.
+_all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+
 
 def ranks(group: dist.ProcessGroup | None) -> tuple[int, int]:
     """Return this process's place in `group` (None = all processes) and how many processes it has."""
@@ -27,7 +30,7 @@ def gather(rows: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     if count == 1:
         return rows
     gathered = rows.new_empty((count * rows.shape[0], *rows.shape[1:]))
-    dist.all_gather_into_tensor(gathered, rows.contiguous(), group=group)
+    _all_gather(gathered, rows.contiguous(), group=group)
     return gathered
 
 

@@ -150,8 +150,10 @@ def _new_figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:
 
 
 def _finish(figure: Figure, axes: Axes, steps: NDArray[np.float64], title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_xlim(min(0.0, steps.min()), max(steps.max(), 1.0))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     legend = figure.legend(

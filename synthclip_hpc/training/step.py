@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from sharding.ids import derive
 from synthclip_hpc.config.train import TrainConfig
 from synthclip_hpc.training.accumulation import forward_backward
+from synthclip_hpc.training.gradients import Gradients
 from synthclip_hpc.training.loss import contrastive_loss
 from synthclip_hpc.training.loss_choice import chosen_tile
 from synthclip_hpc.training.normalization import PIXEL_STATISTICS
+from synthclip_hpc.training.ranks import Ranks
 from synthclip_hpc.training.recipe import clamp_logit_scale, make_optimizer
 from synthclip_hpc.training.schedule import Schedule
 from synthclip_hpc.training.settings import precision_of
@@ -47,13 +48,14 @@ class Step:
         model: nn.Module,
         bare: nn.Module,
         schedule: Schedule,
-        device: torch.device,
-        rank: int,
+        ranks: Ranks,
     ) -> None:
-        """`model` is what is called, with its wrappers; `bare` is open_clip's model inside of them."""
+        """`model` is what is called, compiled or not; `bare` is open_clip's model itself."""
         self.bare = bare
-        self._model, self._train, self._schedule, self._device = model, train, schedule, device
-        self._seed, self._rank = seed, rank
+        self._model, self._train, self._schedule, self._device = model, train, schedule, ranks.device
+        self._seed, self._rank = seed, ranks.rank
+        device = ranks.device
+        self._gradients = Gradients([one for one in bare.parameters() if one.requires_grad], ranks.count)
         self._optimizer = make_optimizer(bare, train)
         precision = precision_of(train)
         self._autocast = partial(torch.autocast, device.type, _DTYPES[precision]) if precision in _DTYPES else None
@@ -74,14 +76,14 @@ class Step:
         """Take step `step` (from 0 on): uint8 images [n, 3, S, S] and int64 tokens [n, L], this rank's share."""
         # The state of the generator is a function of the step, so that no checkpoint needs it.
         torch.manual_seed(derive(self._seed, step, f"train/step/{self._rank}"))
-        self._optimizer.zero_grad(set_to_none=True)
+        self._gradients.begin()
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.lr(step)
         loss = forward_backward(
             self._model,
             self._micro_batches(images, tokens),
             self._loss,
-            no_sync=self._no_sync,
+            no_sync=self._gradients.held,
             autocast=self._autocast or nullcontext,
             scaled=None if self._scaler is None else self._scaler.scale,
         )
@@ -114,18 +116,14 @@ class Step:
         size = len(ids) // self._train.accumulate
         return list(zip(pixels.split(size), ids.split(size), strict=True))
 
-    @property
-    def _no_sync(self) -> Callable[[], AbstractContextManager[Any]]:
-        return self._model.no_sync if isinstance(self._model, DistributedDataParallel) else nullcontext
-
     def _update(self, loss: Tensor) -> Tensor:
         """Change the weights unless something is not finite; return the norm of the gradients."""
+        self._gradients.finish()
         if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
-        parameters = list(self.bare.parameters())
-        norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
+        norm = self._gradients.norm()
         if self._train.grad_clip:
-            nn.utils.clip_grads_with_norm_(parameters, self._train.grad_clip, norm)
+            self._gradients.scale(torch.clamp(self._train.grad_clip / (norm + 1e-6), max=1.0))
         # With loss scaling gradients overflow now and then, which the scaler answers; then the loss alone counts.
         finite = torch.isfinite(loss) if self._scaler is not None else torch.isfinite(loss) & torch.isfinite(norm)
         self._bad = torch.maximum(self._bad, (~finite).to(torch.float32))

@@ -69,15 +69,13 @@ class TiledLoss(torch.autograd.Function):
         images, texts, scale, rows, columns = ctx.saved_tensors
         own: slice = ctx.own
         n = own.stop - own.start
-        with torch.autocast(images.device.type, enabled=False):
-            of_images, of_texts = _weighted_sums(images, texts, scale, rows, columns, own, ctx.gather_grad, ctx.tile)
-            # With gradients to both sides each logit has been counted for its image and for its text.
-            counted = 4 if ctx.gather_grad else 2
-            of_scale = (
-                (torch.sum(images[own] * of_images) + torch.sum(texts[own] * of_texts)) * gradient / (counted * n)
-            )
-            factor = scale * gradient / (2 * n)
-            image_gradient, text_gradient = of_images.mul_(factor), of_texts.mul_(factor)
+        # An autocast around a backward pass does no harm: it leaves products alone that are written where they are told.
+        of_images, of_texts = _weighted_sums(images, texts, scale, rows, columns, own, ctx.gather_grad, ctx.tile)
+        # With gradients to both sides each logit has been counted for its image and for its text.
+        counted = 4 if ctx.gather_grad else 2
+        of_scale = (torch.sum(images[own] * of_images) + torch.sum(texts[own] * of_texts)) * gradient / (counted * n)
+        factor = scale * gradient / (2 * n)
+        image_gradient, text_gradient = of_images.mul_(factor), of_texts.mul_(factor)
         return image_gradient.to(ctx.dtype), text_gradient.to(ctx.dtype), of_scale, None, None, None
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from sharding.files import fingerprint
 from sharding.inputs import load_inputs
@@ -163,17 +162,7 @@ def _step(config: RunConfig, model_config: ModelConfig, schedule: Schedule, rank
     if train.channels_last:
         bare = bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = torch.compile(bare) if train.compile else bare
-    if ranks.count > 1:
-        model = DistributedDataParallel(
-            model,
-            device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-            # Otherwise the buckets are laid out anew after the first step, by the order in which gradients came; a
-            # resumed training would add up the gradients of its first step in another order than one that went on.
-            find_unused_parameters=True,
-        )
-    return Step(train, config.seed, model, bare, schedule, ranks.device, ranks.rank)
+    return Step(train, config.seed, model, bare, schedule, ranks)
 
 
 def _samples_of(order: SampleOrder, data: TrainingData, step: int, first: int | None) -> list[str]:

@@ -60,7 +60,7 @@ def job_of(run: Run, config: RunConfig, submission: str, attempt: str, node: Nod
     train = config.train
     processes = str(train.processes_per_node or ("gpu" if train.device == "cuda" else 1))
     directory = run.phase("train", "fit")
-    return Job(directory, str(run.path), submission, attempt, node, processes, train.start_timeout_s)
+    return Job(directory, str(run.path), submission, attempt, node, processes, train.start_timeout_s, train.threads)
 
 
 @contextmanager

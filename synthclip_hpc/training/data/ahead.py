@@ -27,13 +27,14 @@ class Ahead(Generic[T]):
         self._thread.start()
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the items that are left, waiting as long as it takes."""
+        """Yield the items that are left, waiting as long as it takes. Raises the iterator's error."""
         while True:
-            while not self.wait(None):
-                continue
-            if not self._ready:
+            self.wait(None)
+            try:
+                item = self.take()
+            except StopIteration:
                 return
-            yield self.take()
+            yield item
 
     def wait(self, timeout_s: float | None) -> bool:
         """Wait for the next item or the end, `timeout_s` at most; tell whether `take` can say at once what is next."""
@@ -41,7 +42,7 @@ class Ahead(Generic[T]):
             return self._changed.wait_for(lambda: bool(self._ready) or self._ended, timeout_s)
 
     def take(self) -> T:
-        """Return the next item, once `wait` said yes. Raises the iterator's error, or StopIteration behind the last."""
+        """Return the next item, once `wait` said yes. Raises the iterator's error, StopIteration behind the last."""
         with self._changed:
             if self._ready:
                 self._changed.notify_all()

@@ -142,7 +142,7 @@ def open_loader(
     if left:
         raise UserError(
             f"train.batch_size={order.batch_size}: {world_size} ranks cannot share it equally; use a multiple of "
-            f"{world_size}, or another number of ranks (train.processes_per_node, slurm.train.nodes)"
+            f"{world_size}, or another number of ranks (train.processes_per_node, slurm.nodes)"
         )
     tokenizing = Tokenizing(tokenizer)
     recipe = Recipe(image_size, crop_min, interpolation, seed)
@@ -202,9 +202,11 @@ def _tensor(content: Any, device: int | None) -> Any:
     """Return a copy as a tensor; page-locked for a device, from which copies to it go on beside the computing."""
     import torch
 
-    tensor = torch.from_numpy(content)
+    # Copied by numpy, in this thread alone: torch would wake threads of its own that then wait at full speed.
     if device is None:
-        return tensor.clone()
+        return torch.from_numpy(content.copy())
     # Each thread has a current device of its own; pinning makes a context on it.
     torch.cuda.set_device(device)
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+    pinned = torch.empty(content.shape, dtype=getattr(torch, content.dtype.name), pin_memory=True)
+    np.copyto(pinned.numpy(), content)
+    return pinned

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ def caption(number: int) -> str:
 
 def make_data_set(
     folder: Path,
-    sources: dict[str, Sequence[int]],
+    sources: Mapping[str, Sequence[int]],
     change: Callable[[int, list[Member]], list[Member]] = lambda number, members: members,
 ) -> Path:
     """Write tars of these numbers of samples; sample n of the index is picture n. `change` damages what is written."""

@@ -180,8 +180,12 @@ def test_spares_are_the_others_of_the_group_from_the_next_one_on(mix):
 
 def test_thirty_million_samples_cost_their_chunks_and_the_groups_in_use(monkeypatch):
     calls = []
-    real = permutation
-    monkeypatch.setattr("synthclip_hpc.training.permuted.permutation", lambda seed, n: calls.append(n) or real(seed, n))
+
+    def counted(seed, length):
+        calls.append(length)
+        return permutation(seed, length)
+
+    monkeypatch.setattr("synthclip_hpc.training.permuted.permutation", counted)
     sources = shards([10_000] * 3000)
     tracemalloc.start()
     order = make(sources, batch_size=4096, chunk_samples=128, group_chunks=8, lanes=16)

@@ -127,7 +127,7 @@ def test_what_is_no_data_set_is_refused(tmp_path):
 
 
 def test_sources_in_two_pieces_are_refused(tmp_path):
-    rows = [{name: None for name in index_schema().names} for _ in range(3)]
+    rows = [dict.fromkeys(index_schema().names) for _ in range(3)]
     for number, (row, source) in enumerate(zip(rows, ("a", "b", "a"), strict=True)):
         row.update(key=str(number), tar=number, source=source)
     with RowWriter(tmp_path / INDEX, index_schema()) as index:
