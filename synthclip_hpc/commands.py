@@ -126,10 +126,11 @@ def _anchored(options: C) -> C:
     # Captions may be a list of files with braces, which is no file itself.
     if kind == "captions" and ((path := path_of("concepts.subset", file)).exists() or "{" in file):
         changes["concepts.subset"] = f"captions={path.absolute()}"
-    if options.merge.sources is not None:
-        from synthclip_hpc.dataset.sources import anchored
+    for key, text in (("merge.sources", options.merge.sources), ("train.data", options.train.data)):
+        if text is not None:
+            from synthclip_hpc.dataset.sources import anchored
 
-        changes["merge.sources"] = anchored(options.merge.sources)
+            changes[key] = anchored(text, key)
     profile = options.slurm.profile
     if profile is not None and ("/" in profile or profile.endswith(".toml")):
         path = path_of("slurm.profile", profile)

@@ -74,6 +74,10 @@ class MetricsWriter:
         }
         self._append([row])
 
+    def event(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Append something else that happened, under a kind of its own."""
+        self._append([{**fields, "kind": kind, "time": round(time.time(), 3)}])
+
     def sync(self) -> None:
         """Flush to disk: before a checkpoint, as the steps before it are never done again."""
         self._guard(lambda descriptor: files.sync(descriptor), 0)

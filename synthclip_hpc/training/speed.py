@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from torch import nn
 
 from synthclip_hpc.config.train import TrainConfig
 from synthclip_hpc.training.flops import forward_flops, peak_flops
-from synthclip_hpc.training.metrics import MetricsWriter
 from synthclip_hpc.training.model_config import ModelConfig
 from synthclip_hpc.training.ranks import Ranks
 from synthclip_hpc.training.settings import precision_of
@@ -43,20 +43,20 @@ class Speed:
         self._steps += 1
         self._waited_s += waited_s
 
-    def tell(self, metrics: MetricsWriter, step: int) -> None:
-        """Write down the speed since the last time, up to `step`, when it was long enough to be told."""
+    def timing(self, step: int) -> dict[str, Any] | None:
+        """Return the speed since the last time, up to `step`; None while that is too short to be told."""
         took_s = time.monotonic() - self._began
         if not self._steps or took_s < _EVERY_S:
-            return
+            return None
         samples_per_s = self._steps * self._batch_size / took_s
         on_gpu = self._device.type == "cuda"
-        memory_gb = torch.cuda.max_memory_allocated(self._device) / 1e9 if on_gpu else None
-        metrics.timing(
-            step=step,
-            samples_per_s=round(samples_per_s, 1),
-            data_wait_s=round(self._waited_s / self._steps, 6),
-            step_s=round(took_s / self._steps, 6),
-            memory_gb=memory_gb,
-            mfu=round(samples_per_s * self._flops / self._flops_per_s, 4) if self._flops_per_s else None,
-        )
+        found = {
+            "step": step,
+            "samples_per_s": round(samples_per_s, 1),
+            "data_wait_s": round(self._waited_s / self._steps, 6),
+            "step_s": round(took_s / self._steps, 6),
+            "memory_gb": round(torch.cuda.max_memory_allocated(self._device) / 1e9, 3) if on_gpu else None,
+            "mfu": round(samples_per_s * self._flops / self._flops_per_s, 4) if self._flops_per_s else None,
+        }
         self.start()
+        return found

@@ -69,7 +69,7 @@ class TiledLoss(torch.autograd.Function):
         images, texts, scale, rows, columns = ctx.saved_tensors
         own: slice = ctx.own
         n = own.stop - own.start
-        # An autocast around a backward pass does no harm: it leaves products alone that are written where they are told.
+        # An autocast around a backward pass does no harm: products that are told where to go are left alone by it.
         of_images, of_texts = _weighted_sums(images, texts, scale, rows, columns, own, ctx.gather_grad, ctx.tile)
         # With gradients to both sides each logit has been counted for its image and for its text.
         counted = 4 if ctx.gather_grad else 2

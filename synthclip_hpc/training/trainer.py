@@ -10,31 +10,34 @@ import torch
 
 from sharding.files import fingerprint
 from sharding.inputs import load_inputs
-from sharding.plan import load_plan
+from sharding.plan import Plan, load_plan
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission
 from synthclip_hpc.training import places
 from synthclip_hpc.training.broken_samples import BrokenSamples
-from synthclip_hpc.training.checkpoints.loading import load_state, newest_valid
+from synthclip_hpc.training.checkpoints.loading import Checkpoint, load_state, newest_valid, open_checkpoint
 from synthclip_hpc.training.checkpoints.saving import Saver
 from synthclip_hpc.training.data.loader import open_loader
 from synthclip_hpc.training.data.training_data import TrainingData, open_training_data
 from synthclip_hpc.training.export import export_open_clip
 from synthclip_hpc.training.identity import planned_model
-from synthclip_hpc.training.loop import Loop, Records
+from synthclip_hpc.training.loop import Loop
 from synthclip_hpc.training.metrics import MetricsWriter
 from synthclip_hpc.training.model import ModelConfig, build_model, find_init
 from synthclip_hpc.training.normalization import PIXEL_STATISTICS
 from synthclip_hpc.training.order import SampleOrder, parse_mix
 from synthclip_hpc.training.ranks import Ranks
+from synthclip_hpc.training.records import Records
 from synthclip_hpc.training.rounds import Outcome, Round
 from synthclip_hpc.training.schedule import Schedule
 from synthclip_hpc.training.settings import check_world
+from synthclip_hpc.training.sinks import Sinks, open_sinks
 from synthclip_hpc.training.speed import Speed
 from synthclip_hpc.training.step import Step
 from synthclip_hpc.training.stop_word import StopEar
+from synthclip_hpc.training.tokenizer import tokenizer_of
 
 
 def train(run: Run, submission: Submission, attempt: str, number: int, ear: StopEar) -> Outcome:
@@ -52,27 +55,30 @@ def train(run: Run, submission: Submission, attempt: str, number: int, ear: Stop
         order = _order(config, data)
         schedule = Schedule(config.train, order.steps_per_epoch)
         inputs_hash = fingerprint(inputs)
-        step, path = _newest(run, ranks, plan.hash, inputs_hash)
+        found = _newest(run, ranks, plan.hash, inputs_hash)
+        step = 0 if found is None else found.step
         loader = stack.enter_context(_loader(config, model_config, data, order, schedule, ranks, step))
         taking = _step(config, model_config, schedule, ranks)
-        if path is not None:
-            taking.load_state(load_state(path, map_location="cpu"))
-        records: Records | None = None
+        if found is not None:
+            taking.load_state(load_state(found))
+        records = None
         if ranks.rank == 0:
-            saver = Saver(
-                places.checkpoints(run),
-                plan_hash=plan.hash,
-                inputs_hash=inputs_hash,
-                attempt=f"{attempt}-{number}",
-                keep=config.train.keep_checkpoints,
-                world_size=ranks.count,
-                warn_after_s=submission.record.get("signal_lead_s"),
+            records = stack.enter_context(
+                closing(
+                    Records(
+                        config.train,
+                        schedule,
+                        _saver(run, submission, f"{attempt}-{number}", ranks, plan.hash, inputs_hash),
+                        MetricsWriter(places.metrics_file(run, attempt, number)),
+                        _sinks(run, config, plan, step),
+                        Speed(config.train, model_config, taking.bare, ranks),
+                        partial(_samples_of, order, data),
+                        step,
+                    )
+                )
             )
-            metrics = stack.enter_context(closing(MetricsWriter(places.metrics_file(run, attempt, number))))
-            speed = Speed(config.train, model_config, taking.bare, ranks)
-            records = Records(saver, metrics, speed, partial(_samples_of, order, data))
         broken = BrokenSamples(places.broken_file(run, attempt, number, ranks.rank), data)
-        done = Loop(config.train, schedule, ranks, loader, taking, records, broken.add).run(step)
+        done = Loop(config.train, schedule, ranks, loader, taking, broken.add, records).run(step)
         finished = done == schedule.total_steps
         if finished and ranks.rank == 0:
             staged = places.staged_export(Round.of(directory, attempt, number))
@@ -103,20 +109,46 @@ def _order(config: RunConfig, data: TrainingData) -> SampleOrder:
     )
 
 
-def _newest(run: Run, ranks: Ranks, plan_hash: str, inputs_hash: str) -> tuple[int, Any]:
-    """Return the steps done and the checkpoint to go on from: rank 0's choice, which has read all of it."""
-    told: tuple[str, int, Any] = ("none", 0, None)
+def _newest(run: Run, ranks: Ranks, plan_hash: str, inputs_hash: str) -> Checkpoint | None:
+    """Return the checkpoint to go on from: rank 0's choice, which each rank reads and compares for itself."""
+    folder, found = places.checkpoints(run), None
+    told: tuple[str, int] = ("", -1)
     if ranks.rank == 0:
         try:
-            found = newest_valid(places.checkpoints(run), plan_hash=plan_hash, inputs_hash=inputs_hash)
-            if found is not None:
-                told = ("found", found.manifest.step, found)
+            found = newest_valid(folder, plan_hash=plan_hash, inputs_hash=inputs_hash)
+            told = ("", -1 if found is None else found.step)
         except UserError as error:
-            told = ("refused", 0, str(error))
-    how, step, found = ranks.from_first(told)
-    if how == "refused":
-        raise UserError(found)
-    return step, found
+            told = (str(error), -1)
+    refused, step = ranks.from_first(told)
+    if refused:
+        raise UserError(refused)
+    if found is None and step >= 0:
+        found = open_checkpoint(folder, step, plan_hash=plan_hash, inputs_hash=inputs_hash)
+    return found
+
+
+def _saver(run: Run, submission: Submission, attempt: str, ranks: Ranks, plan_hash: str, inputs_hash: str) -> Saver:
+    return Saver(
+        places.checkpoints(run),
+        plan_hash=plan_hash,
+        inputs_hash=inputs_hash,
+        attempt=attempt,
+        keep=submission.config.train.keep_checkpoints,
+        world_size=ranks.count,
+        warn_after_s=submission.record.get("signal_lead_s"),
+    )
+
+
+def _sinks(run: Run, config: RunConfig, plan: Plan, step: int) -> Sinks:
+    train = config.train
+    return open_sinks(
+        tensorboard=train.tensorboard,
+        wandb=train.wandb,
+        folder=run.path / "train",
+        run_id=run.run_id(),
+        first_step=step + 1,
+        config=plan.identity,
+    )
 
 
 def _loader(
@@ -128,8 +160,6 @@ def _loader(
     ranks: Ranks,
     step: int,
 ) -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
     train = config.train
     return open_loader(
         data,
@@ -139,7 +169,7 @@ def _loader(
         rank=ranks.rank,
         world_size=ranks.count,
         image_size=model.image_size,
-        tokenizer=SimpleTokenizer(context_length=model.context_length),
+        tokenizer=tokenizer_of(model),
         crop_min=train.crop_min,
         interpolation=train.interpolation,
         seed=config.seed,
@@ -165,6 +195,6 @@ def _step(config: RunConfig, model_config: ModelConfig, schedule: Schedule, rank
     return Step(train, config.seed, model, bare, schedule, ranks)
 
 
-def _samples_of(order: SampleOrder, data: TrainingData, step: int, first: int | None) -> list[str]:
-    """Return the names of the first samples of a step's batch."""
-    return [data.key(int(number)) for number in order.batch(step)[:first]]
+def _samples_of(order: SampleOrder, data: TrainingData, step: int) -> list[str]:
+    """Return the names of the samples of a step's batch."""
+    return [data.key(int(number)) for number in order.batch(step)]

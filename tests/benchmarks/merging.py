@@ -20,7 +20,7 @@ from synthclip_hpc.dataset.columns import index_schema
 from synthclip_hpc.dataset.contents import Contents, read_once
 from synthclip_hpc.dataset.index_file import RowWriter, caption_ids
 from synthclip_hpc.dataset.own_tar import read_own
-from synthclip_hpc.stages.merge.verify import to_table
+from synthclip_hpc.stages.verified_tars import to_table
 from tests.benchmarks.measure import Result
 
 NUM_TARS, TAR_SAMPLES, IMAGE_BYTES = 24, 1000, 22_000

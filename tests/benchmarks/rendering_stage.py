@@ -1,10 +1,10 @@
 """The stage `render` beside a bare loop: same pipeline, captions, batch, one thread, a process of its own each.
 
 Bare is what a script does: the pipeline called batch by batch, each image saved as a JPEG file. The stage does what it
-does, and keeps a tar that can be gone on from, records, checksums and a journal. Both make the same files, byte for
+does, and keeps a tar that can be gone on from, records, checksums and a journal. Both make the same JPEGs, byte for
 byte, and that is checked. Timed is, on both sides, from when model and libraries are loaded and the first captions are
-read to when the last image is on disk. The two take turns; the ratio is the median over rounds, because a process is
-some percent faster or slower than the next one of its kind.
+read until the last image is written (the stage's is published as well). The two take turns; the ratio is the median
+over rounds, because a process is some percent faster or slower than the next one of its kind.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.files import write_file
-from sharding.marker import Counts, is_done
+from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange, load_plan
 from sharding.seal import load_seal
 from synthclip_hpc.config import RunConfig
@@ -28,19 +28,19 @@ from synthclip_hpc.dataset.columns import (
     CARD,
     INDEX,
     OWN_SOURCE,
-    REJECTS,
     SHEET,
     index_schema,
-    rejects_schema,
 )
 from synthclip_hpc.dataset.contact_sheet import contact_sheet, evenly
 from synthclip_hpc.dataset.even import write_even
 from synthclip_hpc.dataset.sources import numbered_tars
 from synthclip_hpc.dataset.tar_files import TarFiles
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.stages.assembled_folder import AddRejects, put_in_place, write_rows
 from synthclip_hpc.stages.merge.card_facts import card_facts
-from synthclip_hpc.stages.merge.verify import SUFFIX, planned_sources, read_verified
-from synthclip_hpc.stages.phase import Estimate, Phase, ShardTaken, ShardTask, Sources
+from synthclip_hpc.stages.merge.verify import planned
+from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
+from synthclip_hpc.stages.verified_tars import SUFFIX, verified_tables
 
 if TYPE_CHECKING:
     from sharding.directory import PhaseDirectory
@@ -64,33 +64,25 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
 @contextmanager
 def open_indexer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[ShardTask], None]]:
     """Yield the function that makes the data set."""
-    from synthclip_hpc.dataset.index_file import RowWriter
 
     def process(task: ShardTask) -> None:
         task.resumed(0)
         # Below `partial`, which goes when the phase is sealed; the name is none of a shard's own work files.
         staged = task.directory.path / "partial" / f"dataset-{task.attempt}"
         index_path = task.directory.staged_path(0, task.attempt, SUFFIX)
-        dataset_folder.begin(staged)
-        sources = planned_sources(config, _verify_plan(run))
+        verified = _verify_plan(run)
+        sources = planned(config, verified)
         assembled = Assembled()
-        with RowWriter(index_path, index_schema()) as rows, RowWriter(staged / REJECTS, rejects_schema()) as rejects:
-            tables = assemble(_verified(run), _paths(run, sources), sources, rejects.add, assembled)
-            if config.merge.even:
-                tables = _evened(tables, assembled, config, run, task)
-            for table in tables:
-                task.safe_point()
-                rows.add(table)
-        if not rows.num_rows:
-            raise UserError("merge: every image was rejected, so there is no data set; see the reasons with status")
+
+        def tables_of(add_rejects: AddRejects) -> Iterator[Any]:
+            read = verified_tables(run.phase("merge", "verify"), verified)
+            tables = assemble(read, _paths(run, sources), sources, add_rejects, assembled)
+            return _evened(tables, assembled, config, run, task) if config.merge.even else tables
+
+        nothing = "merge: every image was rejected, so there is no data set; see the reasons with status"
+        write_rows(task, staged, index_path, tables_of, nothing)
         _add_files(staged, index_path, assembled, sources, config, run)
-        final = run.path / DATASET
-        later = task.directory.data_path(0, SUFFIX)
-        dataset_folder.finish(staged, final, assembled.tars, {INDEX: (index_path, later)})
-        task.safe_point()
-        if is_done(task.directory, task.plan, task.shard.index):
-            raise ShardTaken  # a faster attempt has put its own there, which tells of what is there now
-        dataset_folder.exchange(staged, final, staged.with_name(f"old-{task.attempt}"))
+        put_in_place(task, staged, run.path / DATASET, assembled.tars, index_path)
         if config.merge.even:
             write_file(_even_folder(task) / _USED, b"")
             _remove_earlier_even(task)
@@ -104,12 +96,6 @@ def _verify_plan(run: Run) -> Plan:
     if plan is None:
         raise UserError(f"merge/verify has no plan; run: resume run={run.path}")
     return plan
-
-
-def _verified(run: Run) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-    directory, plan = run.phase("merge", "verify"), _verify_plan(run)
-    for shard in range(plan.num_shards):
-        yield read_verified(directory.data_path(shard, plan.suffix))
 
 
 def _paths(run: Run, sources: list[TarSource]) -> Callable[[int], Path]:

@@ -5,36 +5,38 @@ Items are tars: the run's render shards, then those of `merge.sources`. Nothing 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange, load_plan
 from sharding.seal import Seal, load_seal
-from sharding.table import TableError, inspect_table, write_arrow
 from sharding.tar_scan import TarError, mapped
 from synthclip_hpc.config import RunConfig
-from synthclip_hpc.dataset.columns import verified_schema
+from synthclip_hpc.dataset.columns import OWN_SOURCE
 from synthclip_hpc.dataset.contents import Contents, read_once
-from synthclip_hpc.dataset.foreign_tar import read_foreign
 from synthclip_hpc.dataset.own_tar import find_damage, read_own
-from synthclip_hpc.dataset.sources import KEY, find_sources, numbered_tars
+from synthclip_hpc.dataset.sources import find_sources, numbered_tars
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance import cut
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 from synthclip_hpc.stages.render_items import plan_recipe
+from synthclip_hpc.stages.verified_tars import (
+    SUFFIX,
+    inspect_verified,
+    planned_sources,
+    verify_foreign,
+    verify_tars,
+)
 
 if TYPE_CHECKING:
     from synthclip_hpc.dataset.sources import TarSource
     from synthclip_hpc.run import Run
 
-SUFFIX = ".parquet"
-TARS = b"tars"
-"""Key of the tables' metadata: JSON, one {tar, source, samples, rejects, size_bytes, sha256} a tar."""
+KEY = "merge.sources"
 
 
 def num_own(config: RunConfig, sources: Sources) -> int:
@@ -46,7 +48,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     """Tasks of `merge.task_shards` tars. Raises UserError for bad values and sources that are not there."""
     if config.merge.task_shards < 1:
         raise UserError(f"merge.task_shards={config.merge.task_shards}: wanted a whole number from 1")
-    found = find_sources(config.merge.sources)
+    found = find_sources(config.merge.sources, KEY, (OWN_SOURCE,))
     own = num_own(config, sources)
     return Plan(
         stage="merge",
@@ -65,40 +67,18 @@ def open_verifier(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[
     seal, drawn = load_seal(run.phase("render", "draw")), load_plan(run.phase("render", "draw"))
     if seal is None or drawn is None or len(seal.shards) != plan.identity["own"]:
         raise UserError(f"merge/verify reads the sealed shards of render; run: resume run={run.path}")
-    sources = planned_sources(config, plan)
+    sources = planned(config, plan)
     recipe = plan_recipe(drawn)
     others = {number: (source, tar) for number, source, tar in numbered_tars(len(seal.shards), sources)}
     with ThreadPoolExecutor(1, "hasher") as hasher:
 
-        def process(task: ShardTask) -> None:
-            task.resumed(0)
-            parts: list[Any] = []
-            known: list[dict[str, Any]] = []
-            for number in range(task.shard.start, task.shard.stop):
-                task.safe_point()
-                if number in others:
-                    contents = _verify_other(*others[number], number, hasher)
-                else:
-                    contents = _verify_own(run, seal, recipe, number, hasher)
-                parts.append(to_table(contents))
-                source = others[number][0].name if number in others else None
-                known.append({"tar": number, "source": source} | _told(contents))
-                task.progress(len(parts))
-            _write(task, parts, known)
-            task.publish(_path(task), Counts(len(parts), len(parts), 0, {}))
+        def contents_of(number: int) -> tuple[str | None, Contents]:
+            if number not in others:
+                return None, _verify_own(run, seal, recipe, number, hasher)
+            source, tar = others[number]
+            return source.name, verify_foreign(source, tar, number, hasher, KEY)
 
-        yield process
-
-
-def planned_sources(config: RunConfig, plan: Plan) -> list[TarSource]:
-    """Find the sources again. Raises UserError when they are not those that `verify` was planned with."""
-    sources = find_sources(config.merge.sources)
-    if plan.identity["sources"] != [source.identity() for source in sources]:
-        raise UserError(
-            f"{KEY}={config.merge.sources}: its files have changed since the stage was planned; restore them, or start "
-            "a new run with what is there"
-        )
-    return sources
+        yield lambda task: verify_tars(task, contents_of)
 
 
 def _verify_own(run: Run, seal: Seal, recipe: str, number: int, hasher: Executor) -> Contents:
@@ -127,72 +107,14 @@ def _verify_own(run: Run, seal: Seal, recipe: str, number: int, hasher: Executor
     return contents
 
 
-def _verify_other(source: TarSource, path: Path, number: int, hasher: Executor) -> Contents:
-    try:
-        return read_once(path, lambda content: read_foreign(content, path, source.name, number), hasher)
-    except (TarError, FileNotFoundError) as error:
-        raise UserError(
-            f"{KEY}, {source.folder}: {error}. Fetch or make this tar again; or, in a new run, leave it out"
-        ) from error
-
-
-def to_table(contents: Contents) -> Any:
-    """Return the rows of a tar as an Arrow table of `verified_schema`."""
-    import pyarrow as pa
-
-    schema = verified_schema()
-    found = contents.found
-    num_rows = found.num_samples + found.num_rejects
-    columns = {
-        field.name: found.columns[field.name] if field.name in found.columns else pa.nulls(num_rows, field.type)
-        for field in schema
-    }
-    return pa.Table.from_pydict(columns, schema=schema)
-
-
-def _told(contents: Contents) -> dict[str, Any]:
-    return {
-        "samples": contents.found.num_samples,
-        "rejects": contents.found.num_rejects,
-        "size_bytes": contents.size_bytes,
-        "sha256": contents.sha256,
-    }
-
-
-def _path(task: ShardTask) -> Path:
-    return task.directory.staged_path(task.shard.index, task.attempt, SUFFIX)
-
-
-def _write(task: ShardTask, parts: list[Any], known: list[dict[str, Any]]) -> None:
-    import pyarrow as pa
-
-    table = pa.concat_tables(parts)
-    schema = verified_schema().with_metadata({TARS: json.dumps(known)})
-    write_arrow(_path(task), table, schema)
-
-
-def read_verified(path: Path) -> tuple[Any, list[dict[str, Any]]]:
-    """Return the table of a task, and what is known of each of its tars. Raises TableError for a damaged file."""
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False)
-        known = json.loads((table.schema.metadata or {})[TARS])
-        if sum(one["samples"] + one["rejects"] for one in known) != table.num_rows:
-            raise TableError(f"{path}: its rows are not those of its tars")
-    except (KeyError, TypeError, OSError, ValueError) as error:
-        raise TableError(f"{path} is damaged ({error}); run verify, then repair, then resume") from error
-    return table, known
+def planned(config: RunConfig, plan: Plan) -> list[TarSource]:
+    """Find the sources again. Raises UserError when they are not those that `verify` was planned with."""
+    return planned_sources(config.merge.sources, KEY, plan, (OWN_SOURCE,))
 
 
 def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
     """Count the tars of a finished output; TableError when they are not the task's."""
-    inspect_table(path, verified_schema(), reject_column=None)
-    _, known = read_verified(path)
-    if [one["tar"] for one in known] != list(range(shard.start, shard.stop)):
-        raise TableError(f"{path} does not speak of the tars {shard.start}..{shard.stop - 1}")
-    return Counts(len(known), len(known), 0, {})
+    return inspect_verified(path, shard)
 
 
 def estimate(config: RunConfig) -> Estimate:

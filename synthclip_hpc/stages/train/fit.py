@@ -96,7 +96,11 @@ class _Watch:
         path = places.metrics_file(self._run, self._task.attempt, number)
         lines, self._offset = tail(path, self._offset)
         for line in lines:
-            self._newest |= line
+            if line.get("kind") == "checkpoint":
+                told = {key: value for key, value in line.items() if key not in ("kind", "time")}
+                self._task.journal.event("checkpoint", **told)
+            else:
+                self._newest |= line
         if "step" in self._newest and time.monotonic() - self._told_at >= _TELL_EVERY_S:
             self._told_at = time.monotonic()
             known = ("step", "epoch", "loss", "samples_per_s", "data_wait_s")

@@ -381,9 +381,9 @@ def test_a_source_that_changes_behind_the_plan_is_refused(app, source):
     balanced(app)
     render(app)
     app("submit", "stage=merge", f"merge.sources={source}")
-    before = find_sources(str(source))[0].identity()
+    before = find_sources(str(source), "merge.sources")[0].identity()
     write_tar(source / "00001.tar", sample("a", jpeg(1), "now whole"))
-    assert find_sources(str(source))[0].identity() != before
+    assert find_sources(str(source), "merge.sources")[0].identity() != before
     outcome = app("submit", "stage=merge", f"merge.sources={source}")
     assert outcome.code == 2
     assert "fingerprint" in outcome.err
@@ -392,7 +392,7 @@ def test_a_source_that_changes_behind_the_plan_is_refused(app, source):
 def test_a_cap_takes_as_many_tars_as_it_needs(source):
     for number in range(1, 4):
         write_tar(source / f"0000{number}.tar", [one for n in range(5) for one in sample(f"{n}", jpeg(n), "x")])
-    assert [len(find_sources(f"{source}:{cap}")[0].tars) for cap in (1, 5, 6, 20, 99)] == [1, 1, 2, 4, 4]
+    assert [len(find_sources(f"{source}:{cap}", "merge.sources")[0].tars) for cap in (1, 5, 6, 20, 99)] == [1, 1, 2, 4, 4]
     assert split_sources(f"{source}:7, {source}") == [(str(source), 7), (str(source), None)]
     with pytest.raises(UserError, match="no whole number"):
         split_sources(f"{source}:{struct.calcsize('Q')}x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,13 +65,22 @@ def _trained(case: Case, rank: int, group: dist.ProcessGroup) -> dict[str, Any]:
 
 
 def _open_clip(rank: int) -> dict[str, torch.Tensor]:
-    from open_clip.loss import ClipLoss
-
     model = DistributedDataParallel(TwoTowers().double())
-    ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=RANKS)(
+    _clip_loss()(local_loss=True, gather_with_grad=True, rank=rank, world_size=RANKS)(
         *model(*_share(rank, RANKS))
     ).backward()
     return gradients(model.module)
+
+
+def _clip_loss() -> Any:
+    """open_clip's ClipLoss, from its file: the whole package takes seconds to import, in each of the processes."""
+    package = importlib.util.find_spec("open_clip")
+    assert package is not None and package.origin is not None
+    spec = importlib.util.spec_from_file_location("clip_loss_alone", Path(package.origin).with_name("loss.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ClipLoss
 
 
 def _halved(rank: int) -> list[torch.Tensor]:
