@@ -1,7 +1,7 @@
 """Folders of WebDataset tars from elsewhere: which tars, in which order, and what tells them apart.
 
-Keys such as `merge.sources` and `train.data` name them; `key` is what a message calls them by. A source is called by its
-folder's name; the second of one name gets `-2` behind it, and so on. Tars are numbered, so equal file names are no
+Keys such as `merge.sources` and `train.data` name them; `key` is what a message calls them by. A source is called by
+its folder's name; the second of one name gets `-2` behind it, and so on. Tars are numbered, so equal file names are no
 matter.
 """
 

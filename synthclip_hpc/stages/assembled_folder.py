@@ -23,7 +23,8 @@ def write_rows(
 ) -> None:
     """Begin the folder `staged`; write the index at `index_path` and the rejects into the folder.
 
-    `tables_of` is given what takes rejects, and yields the index' rows. Raises UserError(`nothing`) when there are none.
+    `tables_of` is given what takes rejects, and yields the rows of the index. Raises UserError with `nothing` as its
+    words when there are none.
     """
     from synthclip_hpc.dataset.index_file import RowWriter
 

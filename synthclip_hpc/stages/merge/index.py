@@ -23,14 +23,7 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.dataset import folder as dataset_folder
 from synthclip_hpc.dataset.assembling import Assembled, assemble
 from synthclip_hpc.dataset.card import write_card
-from synthclip_hpc.dataset.columns import (
-    CAPTION_IDS,
-    CARD,
-    INDEX,
-    OWN_SOURCE,
-    SHEET,
-    index_schema,
-)
+from synthclip_hpc.dataset.columns import CAPTION_IDS, CARD, OWN_SOURCE, SHEET, index_schema
 from synthclip_hpc.dataset.contact_sheet import contact_sheet, evenly
 from synthclip_hpc.dataset.even import write_even
 from synthclip_hpc.dataset.sources import numbered_tars

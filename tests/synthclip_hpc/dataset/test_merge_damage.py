@@ -392,7 +392,13 @@ def test_a_source_that_changes_behind_the_plan_is_refused(app, source):
 def test_a_cap_takes_as_many_tars_as_it_needs(source):
     for number in range(1, 4):
         write_tar(source / f"0000{number}.tar", [one for n in range(5) for one in sample(f"{n}", jpeg(n), "x")])
-    assert [len(find_sources(f"{source}:{cap}", "merge.sources")[0].tars) for cap in (1, 5, 6, 20, 99)] == [1, 1, 2, 4, 4]
-    assert split_sources(f"{source}:7, {source}") == [(str(source), 7), (str(source), None)]
+    assert [len(find_sources(f"{source}:{cap}", "merge.sources")[0].tars) for cap in (1, 5, 6, 20, 99)] == [
+        1,
+        1,
+        2,
+        4,
+        4,
+    ]
+    assert split_sources(f"{source}:7, {source}", "merge.sources") == [(str(source), 7), (str(source), None)]
     with pytest.raises(UserError, match="no whole number"):
-        split_sources(f"{source}:{struct.calcsize('Q')}x")
+        split_sources(f"{source}:{struct.calcsize('Q')}x", "merge.sources")
