@@ -175,11 +175,16 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
 def _accompany(run: Run, submission: Submission, attempt: Attempt, stop: StopFlag) -> None:
     """Be another node's worker of a gang. What becomes of the job is the first node's to decide, so this one waits."""
     from slurm.signals import wait_to_be_killed
+    from synthclip_hpc.requeueing import after_orphaned
     from synthclip_hpc.stages.train.fit import accompany_on_slurm
 
     try:
         accompany_on_slurm(run, submission, attempt, stop)
-    except Stopped:
+    except Stopped as stopped:
+        if stopped.reason == "orphaned":
+            # Nobody else has noticed: the first node's worker would wait for this one, and srun for its step.
+            after_orphaned(run, submission, attempt)
+            sys.exit(143)
         wait_to_be_killed(limit_s=120)
 
 

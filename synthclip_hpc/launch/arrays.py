@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slurm.profiles import Profile, Resources, load_profile
 from slurm.submission import JobRequest, SubmissionRefused, render_script, submit_array, submit_job
@@ -19,6 +19,9 @@ from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.submissions import Submission, claim, update, withdraw
 
+if TYPE_CHECKING:
+    from synthclip_hpc.stages.phase import Phase
+
 
 @dataclass(frozen=True)
 class Target:
@@ -29,17 +32,21 @@ class Target:
     overrides: dict[str, Any]
     environment: dict[str, str | None]
 
-    def resources(self, stage: str) -> Resources:
-        """Return what a stage's jobs ask for."""
-        return self.profile.for_stage(stage, self.overrides)
+    def resources(self, phase: Phase) -> Resources:
+        """Return what a phase's jobs ask for."""
+        if phase.jobs_like is not None:
+            return self.profile.for_stage(phase.jobs_like, self._place())
+        return self.profile.for_stage(phase.stage, self.overrides)
 
     def seal_resources(self) -> Resources:
         """Return what seal jobs ask for: a minute of one CPU on the same account, whatever the stage wanted."""
-        place = {key: value for key, value in self.overrides.items() if key in _PLACE}
-        return self.profile.for_stage("seal", place)
+        return self.profile.for_stage("seal", self._place())
+
+    def _place(self) -> dict[str, Any]:
+        return {key: value for key, value in self.overrides.items() if key in _PLACE}
 
 
-# Overrides that say where a job runs and how it starts; how much it gets is not for the seal job.
+# Overrides that say where a job runs and how it starts; how much it gets is not for jobs of another size.
 _PLACE = {"partition", "account", "qos", "exclude", "python", "setup", "srun_args", "container"}
 
 
@@ -65,9 +72,9 @@ def find_target(config: RunConfig, cluster: str) -> Target:
     return Target(cluster, profile, overrides, present())
 
 
-def num_elements(target: Target, stage: str, num_missing: int) -> int:
+def num_elements(target: Target, phase: Phase, num_missing: int) -> int:
     """Return how many array elements share the missing shards."""
-    return max(1, min(num_missing, target.resources(stage).elements))
+    return max(1, min(num_missing, target.resources(phase).elements))
 
 
 def array_request(run: Run, link: Link, target: Target, submission: str, dependency: str | None) -> JobRequest:
@@ -79,7 +86,7 @@ def array_request(run: Run, link: Link, target: Target, submission: str, depende
         name=f"{base}-{int(number) if number.isdigit() else number}",
         folder=run.submissions_path / submission,
         log=str(run.logs(stage) / f"{submission}_%A_%a.log"),
-        resources=_of_phase(link, target.resources(stage)),
+        resources=_of_phase(link, target.resources(link.phase)),
         dependency=dependency,
     )
 
@@ -94,7 +101,7 @@ def _of_phase(link: Link, resources: Resources) -> Resources:
 def script_of(run: Run, link: Link, target: Target, num_missing: int) -> str:
     """Return the sbatch script a submission would send, for `dry-run`."""
     request = array_request(run, link, target, f"NUMBER-{link.phase.stage}", None)
-    return render_script(request, num_elements(target, link.phase.stage, num_missing))
+    return render_script(request, num_elements(target, link.phase, num_missing))
 
 
 def claim_link(
@@ -108,7 +115,7 @@ def claim_link(
 ) -> Submission | None:
     """Claim a submission for the missing shards of a phase; None when another command was faster."""
     phase = link.phase
-    resources = target.resources(phase.stage)
+    resources = target.resources(phase)
     record = {
         "cluster": "slurm",
         "cluster_option": target.cluster,
@@ -116,7 +123,7 @@ def claim_link(
         "phase": phase.name,
         "plan_hash": link.plan.hash,
         "num_shards": len(missing),
-        "num_elements": num_elements(target, phase.stage, len(missing)),
+        "num_elements": num_elements(target, phase, len(missing)),
         "config": to_table(config),
         "claimer": identify(os.getpid()),
         "job_name": run.job_name(phase.stage, phase.name),

@@ -127,12 +127,13 @@ def bind(run: Run, links: Sequence[Link]) -> None:
 
 
 def with_upstream(run: Run, config: RunConfig, stages: list[str], add: bool) -> list[str]:
-    """Add what must come first: `concepts` always (it needs no job), the rest when `upstream=true`.
+    """Add what must come first: `concepts` without a word (it needs no job), the rest when `upstream=true`.
 
     Raises UserError naming what is missing and the command that adds it.
     """
     unbuilt = [stage for stage in stages if stage not in BUILT]
-    needed = [stage for stage in _builds_on(config, stages[-1]) if stage not in stages]
+    built_on = {before for stage in stages for before in _builds_on(config, stage)}
+    needed = [stage for stage in STAGES if stage in built_on and stage not in stages]
     missing = [stage for stage in needed if stage != "concepts" and not is_started(run, stage)]
     if unbuilt:
         first = f"; missing before it: {', '.join(missing)}" if missing else ""
@@ -145,7 +146,7 @@ def with_upstream(run: Run, config: RunConfig, stages: list[str], add: bool) -> 
             f"stage={','.join(stages)}: needs {', '.join(missing)}, not started in run={run.path}. Add them: "
             f"python -m synthclip_hpc.submit stage={','.join(stages)} upstream=true run={run.path}"
         )
-    wanted = {*stages, *missing, "concepts"}
+    wanted = {*stages, *missing, *(built_on & {"concepts"})}
     return [stage for stage in STAGES if stage in wanted]
 
 

@@ -51,13 +51,13 @@ def check_places(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
 
         target = find_target(config, cluster)
     for link in links:
-        if link.phase.inline or is_sealed(run, link):
+        if link.phase.inline or not link.plan.num_shards or is_sealed(run, link):
             continue
         if target is None:
             local_workers(config, link.phase)  # raises for a number that cannot be
             place = local_place()
         else:
-            resources = target.resources(link.phase.stage)
+            resources = target.resources(link.phase)
             check_tasks(link.phase.kind, resources)
             python = shlex.split(resources.python) if resources.python else None
             place = Place(cluster, resources.num_gpus, python, resources.container, resources.nodes)
@@ -139,6 +139,13 @@ class _Starter:
         """Do what one phase needs; False when the chain cannot go on behind it now."""
         key = link.phase.key
         check_bound(link.directory(self.run), link.plan)  # what is alive may be another command's, of another plan
+        if not link.plan.num_shards:
+            from synthclip_hpc.sealing import seal_phase
+
+            # Neither a job nor any waiting: what comes before makes no difference to it.
+            seal_phase(self.run, link.phase.stage, link.phase.name)
+            self.started.lines.append(f"{key}: nothing to do")
+            return True
         if is_sealed(self.run, link):
             self.started.lines.append(f"{key}: done ({link.plan.num_shards} of {link.plan.num_shards} shards sealed)")
             return True

@@ -85,13 +85,14 @@ def dry_run_text(run: Run, links: Sequence[Link], config: RunConfig, cluster: st
             if target is not None:
                 from synthclip_hpc.launch.arrays import num_elements, script_of
 
-                elements = num_elements(target, link.phase.stage, missing)
+                elements = num_elements(target, link.phase, missing)
                 scripts += [
                     "",
                     f"sbatch script of {link.phase.key}:",
                     script_of(run, link, target, missing).rstrip("\n"),
                 ]
-        files = FILES_PER_SHARD * plan.num_shards + FILES_PER_ELEMENT * elements + FILES_PER_SUBMISSION
+        per_submission = FILES_PER_SUBMISSION if plan.num_shards else 0
+        files = FILES_PER_SHARD * plan.num_shards + FILES_PER_ELEMENT * elements + per_submission
         todo = missing * plan.shard_items if missing < plan.num_shards else plan.num_items
         hours = _between(estimate.seconds_per_item, todo / 3600, _hours)
         gpu, cpu = (hours, "-") if estimate.device == "GPU" else ("none", hours)

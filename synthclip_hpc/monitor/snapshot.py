@@ -95,7 +95,8 @@ def sum_stage(name: str, phases: list[PhaseStatus]) -> StageStatus:
     """Return a stage's status from those of its phases."""
     order = ("failed", "blocked", "running", "pending", "partial", "waiting")
     state = next((one for one in order if any(phase.state == one for phase in phases)), "done")
-    begun = [phase for phase in phases if phase.attempts] or phases[:1]
+    sized = [phase for phase in phases if phase.items_total] or phases
+    begun = [phase for phase in sized if phase.attempts] or sized[:1]
     # One item is a step in between or a report: what came before it says more.
     now = ([phase for phase in begun if phase.items_total > 1] or begun)[-1]
 

@@ -156,6 +156,9 @@ class Phase:
     """What is wrong with what the finished phase keeps outside of its own folder; looked at by `verify`."""
     inline: bool = False
     """Done by `submit` itself: too small for a job, and the layouts that follow need it."""
+    jobs_like: str | None = None
+    """Another stage, where its own stage's jobs are of another size: what the profile says of that one holds and, of
+    what a command says of jobs, where they run and not how much they get."""
     check_place: Callable[[RunConfig, Place], None] | None = None
     """A look at where the work is to be done, before anything is submitted. Raises UserError."""
     check_sealed: Callable[[PhaseDirectory, Plan], None] | None = None

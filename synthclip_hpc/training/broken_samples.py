@@ -25,5 +25,11 @@ class BrokenSamples:
             self._found[one.number] = (one.number, name, one.reason)
             print(f"broken sample {name}: {one.reason}; another stands in for it", file=sys.stderr, flush=True)
         if new:
+            self._write()
+
+    def _write(self) -> None:
+        try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self._path, canonical_json([list(found) for found in self._found.values()]))
+        except OSError as error:  # a full disk is no reason to stop training
+            print(f"broken samples {self._path}: {error}; training goes on", file=sys.stderr, flush=True)

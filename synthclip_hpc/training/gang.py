@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from sharding.directory import PhaseDirectory
@@ -26,6 +27,7 @@ from synthclip_hpc.training.stop_word import ENVIRONMENT, StopWord
 AGENT, RANK = "synthclip_hpc.training.agent", "synthclip_hpc.training.rank"
 _LOOK_EVERY_S = 0.2
 _INVITATION_EVERY_S = 1.0
+_SIGNAL_LATER_S = 5.0
 _LOST_ROUNDS = 3
 """Rounds in a row that end without a step done: then it is not bad luck."""
 
@@ -79,7 +81,9 @@ def lead(job: Job, safe_point: Callable[[], None], look: Callable[[int], int | N
         if ended_by is not None:
             raise ended_by
         if outcome is not None:
-            # Another node was told to stop, this one will be, or was not: the job is ending all the same.
+            # Another node was told to stop first. What it was told is most often told to this one as well, and then
+            # says whether the job may be queued again.
+            _hear(safe_point)
             raise Stopped("terminate")
         if own := [error for error in errors if error.kind != "peer"]:
             raise _raised(own[0])
@@ -122,30 +126,37 @@ def _one_round(
     """Run torchrun on this node to its end; return its exit code, and what the safe point raised meanwhile."""
     arguments = [job.run, job.submission, job.attempt, str(number)]
     torchrun = torchrun_arguments(job.node, meeting, job.processes, RANK, arguments)
-    word = StopWord()
     ended_by: BaseException | None = None
-    agent = subprocess.Popen(
-        launcher_command(AGENT, os.getpid(), torchrun),
-        stdin=subprocess.DEVNULL,
-        env=_environment(os.environ, job) | {ENVIRONMENT: word.path},
-    )
-    try:
-        while agent.poll() is None:
-            if ended_by is None:
-                try:
-                    safe_point()
-                except BaseException as reason:
-                    ended_by = reason
-                    word.give()
-            look(number)
-            time.sleep(_LOOK_EVERY_S)
-    except BaseException:
-        agent.kill()  # its ranks go with it
-        raise
-    finally:
-        agent.wait()
-        word.close()
+    with closing(StopWord()) as word:
+        agent = subprocess.Popen(
+            launcher_command(AGENT, os.getpid(), torchrun),
+            stdin=subprocess.DEVNULL,
+            env=_environment(os.environ, job) | {ENVIRONMENT: word.path},
+        )
+        try:
+            while agent.poll() is None:
+                if ended_by is None:
+                    try:
+                        safe_point()
+                    except BaseException as reason:
+                        ended_by = reason
+                        word.give()
+                look(number)
+                time.sleep(_LOOK_EVERY_S)
+        except BaseException:
+            agent.kill()  # its ranks go with it
+            raise
+        finally:
+            agent.wait()
     return agent.returncode, ended_by
+
+
+def _hear(safe_point: Callable[[], None]) -> None:
+    """Give a signal that other nodes have got already time to arrive here: `safe_point` raises it."""
+    until = time.monotonic() + _SIGNAL_LATER_S
+    while time.monotonic() < until:
+        safe_point()
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _environment(environ: Mapping[str, str], job: Job) -> dict[str, str]:

@@ -112,7 +112,9 @@ class Loop:
     def _refusal(self, step: int, loss: float) -> UserError:
         """Let rank 0 save the state before a bad step; return what to tell of it."""
         what = "the gradients are not finite" if math.isfinite(loss) else f"the loss is {loss}"
-        where = self._records.bad(step, self._take_step.state()) if self._records is not None else "see rank 0"
+        found = None if self._records is None else self._records.bad(step, self._take_step.state())
+        # All wait until rank 0 is through: the first rank that ends takes the others of its node with it.
+        where = self._ranks.from_first(found)
         return UserError(
             f"step {step + 1}: {what}; {where}. Look at these samples, or start a new run with a lower train.lr, "
             "train.precision=bfloat16, or train.grad_clip=1"

@@ -28,31 +28,43 @@ class Mix:
 
 def parse_mix(text: str, sources: Sequence[SourceShards]) -> list[Mix]:
     """Read `train.mix`. Raises UserError for what is no such list, and as `check_mix` does."""
+    mix = read_mix(text, [source.name for source in sources])
+    check_mix(mix, sources)
+    return mix
+
+
+def read_mix(text: str, names: Sequence[str]) -> list[Mix]:
+    """Read `train.mix` where only the names of the sources are known. Raises UserError for what is no such list."""
     mix = []
     for part in text.split(","):
         name, _, count = part.strip().rpartition(":")
         if not name or not (count.isascii() and count.isdigit()):
             raise UserError(f"train.mix={part.strip()}: no source with a number of samples. Valid: {_VALID}")
         mix.append(Mix(name, int(count)))
-    check_mix(mix, sources)
+    _check_names(mix, names)
     return mix
 
 
 def check_mix(mix: Sequence[Mix], sources: Sequence[SourceShards]) -> None:
     """Raise UserError for a source that is not there, is empty or stands twice, and for a number below 1."""
     sizes = {source.name: source.num_samples for source in sources}
+    _check_names(mix, list(sizes))
+    for one in mix:
+        if not sizes[one.name]:
+            raise UserError(f"train.mix={one.name}:{one.num_samples}: this source has no samples; leave it out")
+
+
+def _check_names(mix: Sequence[Mix], names: Sequence[str]) -> None:
     seen: set[str] = set()
     for one in mix:
         what = f"train.mix={one.name}:{one.num_samples}"
-        if one.name not in sizes:
-            near = nearest(one.name, sizes)
-            raise UserError(f"{what}: the data set has no such source{near}. It has: {', '.join(sizes)}")
+        if one.name not in names:
+            near = nearest(one.name, names)
+            raise UserError(f"{what}: the data set has no such source{near}. It has: {', '.join(names)}")
         if one.name in seen:
             raise UserError(f"{what}: {one.name} stands twice; add its numbers up")
         if one.num_samples < 1:
             raise UserError(f"{what}: a source gives 1 sample at least; leave {one.name} out to take none of it")
-        if not sizes[one.name]:
-            raise UserError(f"{what}: this source has no samples; leave it out")
         seen.add(one.name)
 
 

@@ -10,9 +10,11 @@ from typing import Any
 from sharding.files import canonical_json, checksum, list_directory, read_file, replace_file, sync_directory, write_file
 from synthclip_hpc.dataset.columns import CHECKSUMS
 from synthclip_hpc.dataset.folder import fault
+from synthclip_hpc.errors import UserError
 from synthclip_hpc.run import Run
 from synthclip_hpc.training import places
 from synthclip_hpc.training.metrics import merged_metrics, write_metrics
+from synthclip_hpc.training.plots import loss_png, throughput_png
 
 METRICS = "metrics.jsonl"
 
@@ -30,17 +32,19 @@ def add_outcome(run: Run, staged: Path, tell: Callable[..., None]) -> None:
     write_metrics(staged / METRICS, merged.rows)
     _write_checksums(staged)
     write_metrics(run.path / "train" / METRICS, sorted([*merged.rows, *merged.timings], key=lambda row: row["step"]))
+    if not merged.rows:
+        tell("no_metrics", message=f"no step was written to {places.metrics_folder(run)}; the weights are whole")
+        return
     last = merged.rows[-1]
     broken = {number for path in places.broken_files(run) for number, _, _ in json.loads(path.read_bytes())}
     told = {key: last[key] for key in ("step", "samples", "loss")} | {"broken_samples": len(broken)}
     replace_file(run.path / "train" / "outcome.json", canonical_json(told))
     try:
-        from synthclip_hpc.training.plots import loss_png, throughput_png
-    except ImportError as error:
-        tell("no_plots", message=f"{error}; install the extra: pip install 'synthclip-hpc[report]'")
-        return
-    replace_file(run.path / "train" / "loss.png", loss_png(merged.rows))
-    replace_file(run.path / "train" / "throughput.png", throughput_png(merged.timings))
+        replace_file(run.path / "train" / "loss.png", loss_png(merged.rows))
+        if merged.timings:  # less than a second says nothing of speed
+            replace_file(run.path / "train" / "throughput.png", throughput_png(merged.timings))
+    except UserError as error:  # matplotlib is an extra
+        tell("no_plots", message=str(error))
 
 
 def fault_of_export(run: Run) -> str | None:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from synthclip_hpc.config import TrainConfig
 from synthclip_hpc.dataset.columns import INDEX
+from synthclip_hpc.dataset.sources import split_sources
 from synthclip_hpc.paths import path_of
 from synthclip_hpc.run import Run
 from synthclip_hpc.training.metrics import metrics_path
 from synthclip_hpc.training.rounds import Round
 
 DATASET = "dataset"
+GATHERED = "data"
+"""Below the stage's folder."""
 
 
 def checkpoints(run: Run) -> Path:
@@ -41,14 +44,27 @@ def staged_export(one: Round) -> Path:
 
 def is_indexed(train: TrainConfig) -> bool:
     """Tell whether `train.data` names one finished data set, which has an index of its own."""
-    return train.data is not None and (path_of("train.data", train.data) / INDEX).is_file()
+    if train.data is None:
+        return False
+    (given, cap), *others = split_sources(train.data, "train.data")
+    return cap is None and not others and (named_folder(given) / INDEX).is_file()
+
+
+def named_folder(given: str) -> Path:
+    """Return the folder that `train.data` names where it names one."""
+    return path_of("train.data", given.strip())
+
+
+def gathered_folder(run: Run) -> Path:
+    """Return the folder of links to the tars of `train.data`, and of their index."""
+    return run.path / "train" / GATHERED
 
 
 def data_folder(run: Run, train: TrainConfig) -> Path:
     """Return the folder with the index of what is trained on."""
     if train.data is None:
         return run.path / DATASET
-    return path_of("train.data", train.data) if is_indexed(train) else run.path / "train" / "data"
+    return named_folder(train.data) if is_indexed(train) else gathered_folder(run)
 
 
 def broken_files(run: Run) -> list[Path]:

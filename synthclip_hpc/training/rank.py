@@ -33,16 +33,14 @@ def main(argv: list[str]) -> int:
     one = Round.of(run.phase(submission.stage, submission.phase), attempt, int(number_text))
     # Before torch is imported, which the modules below do.
     prepare(submission.config.train.threads)
-    from synthclip_hpc.training.ranks import is_peer_loss
-    from synthclip_hpc.training.trainer import train
-
     try:
+        from synthclip_hpc.training.trainer import train
+
         outcome = train(run, submission, attempt, int(number_text), ear)
     except Exception as error:
         traceback.print_exc()
-        kind = "user" if isinstance(error, UserError) else "peer" if is_peer_loss(error) else "own"
         trace = "".join(traceback.format_exception(error))[-8000:]
-        one.fail(RankError(int(os.environ["RANK"]), kind, type(error).__name__, str(error)[:2000], trace))
+        one.fail(RankError(int(os.environ["RANK"]), _kind(error), type(error).__name__, str(error)[:2000], trace))
         sys.stdout.flush()
         sys.stderr.flush()
         # Nothing is left to tidy up, and libraries' threads may wait for ranks that are gone.
@@ -50,6 +48,16 @@ def main(argv: list[str]) -> int:
     if int(os.environ["RANK"]) == 0:
         one.end(outcome)
     return 0
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return "user"
+    if isinstance(error, ImportError):
+        return "own"  # maybe of torch, without which nothing more can be told
+    from synthclip_hpc.training.ranks import is_peer_loss
+
+    return "peer" if is_peer_loss(error) else "own"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -53,6 +54,13 @@ class Ranks:
         values = [value]
         dist.broadcast_object_list(values, src=0, group=self._agreeing)
         return values[0]
+
+    def take_from_first(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give tensors rank 0's values, in place: processors of another kind may round the first weights otherwise."""
+        if self.count == 1:
+            return
+        for tensor in tensors:
+            dist.broadcast(tensor.detach(), src=0)
 
     def close(self) -> None:
         """Leave the group, when all is done."""

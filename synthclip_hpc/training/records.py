@@ -91,14 +91,26 @@ class Records:
     def bad(self, step: int, state: Mapping[str, Any]) -> str:
         """Save the state before a bad step and list the samples of its batch; return what to say of both."""
         self.end(step, state)
-        saved = self._saver.last_step == step or not self._saver.failures
-        what = f"the checkpoint of step {step} is the state before it" if saved else "the state before it was NOT SAVED"
+        if step == 0:
+            what = "no step was done before it"
+        elif self._saver.last_step == step or not self._saver.failures:
+            what = f"the checkpoint of step {step} is the state before it"
+        else:
+            what = "the state before it was NOT SAVED"
         samples = self._samples_of(step)
         path: Path = self._saver.folder.parent / f"bad-step-{step + 1}.json"
-        replace_file(path, canonical_json(list(samples)))
-        return f"{what}; its samples are listed in {path}, the first are {', '.join(samples[:_NAMED])}"
+        try:
+            replace_file(path, canonical_json(list(samples)))
+            listed = f"its samples are listed in {path}, the first are"
+        except OSError as error:
+            listed = f"its samples could not be listed in {path} ({error.strerror}), the first are"
+        return f"{what}; {listed} {', '.join(samples[:_NAMED])}"
 
     def close(self) -> None:
-        """Close all files and connections."""
-        self._metrics.close()
-        self._sinks.close()
+        """Wait for what is being saved, and close all files and connections."""
+        try:
+            # Whatever ended the training: a checkpoint that is under way is where the next round goes on.
+            self._saver.wait()
+        finally:
+            self._metrics.close()
+            self._sinks.close()

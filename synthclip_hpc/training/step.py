@@ -75,7 +75,7 @@ class Step:
     def __call__(self, step: int, images: Tensor, tokens: Tensor) -> Scalars:
         """Take step `step` (from 0 on): uint8 images [n, 3, S, S] and int64 tokens [n, L], this rank's share."""
         # The state of the generator is a function of the step, so that no checkpoint needs it.
-        torch.manual_seed(derive(self._seed, step, f"train/step/{self._rank}"))
+        self._seed_generators(derive(self._seed, step, f"train/step/{self._rank}"))
         self._gradients.begin()
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.lr(step)
@@ -108,6 +108,12 @@ class Step:
         for kept, buffer in zip(self._kept, self._buffers, strict=True):
             kept.copy_(buffer)
 
+    def _seed_generators(self, seed: int) -> None:
+        # Not torch.manual_seed: it formats a stack trace for each kind of device that is not there.
+        torch.default_generator.manual_seed(seed)
+        if self._device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
     def _micro_batches(self, images: Tensor, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
         layout = torch.channels_last if self._train.channels_last else torch.contiguous_format
         pixels = images.to(self._device, non_blocking=True).to(torch.float32, memory_format=layout)
@@ -120,20 +126,26 @@ class Step:
         """Change the weights unless something is not finite; return the norm of the gradients."""
         self._gradients.finish()
         if self._scaler is not None:
+            # The scaler makes its own switch of what it finds in the gradients: NaN keeps it off behind a bad step.
+            self._bad = torch.maximum(self._bad, (~torch.isfinite(loss)).to(torch.float32))
+            self._gradients.scale(torch.where(self._bad > 0, torch.nan, 1.0))
             self._scaler.unscale_(self._optimizer)
         norm = self._gradients.norm()
         if self._train.grad_clip:
             self._gradients.scale(torch.clamp(self._train.grad_clip / (norm + 1e-6), max=1.0))
         # With loss scaling gradients overflow now and then, which the scaler answers; then the loss alone counts.
-        finite = torch.isfinite(loss) if self._scaler is not None else torch.isfinite(loss) & torch.isfinite(norm)
-        self._bad = torch.maximum(self._bad, (~finite).to(torch.float32))
         if self._scaler is None:
+            finite = torch.isfinite(loss) & torch.isfinite(norm)
+            self._bad = torch.maximum(self._bad, (~finite).to(torch.float32))
             # The optimiser's own switch: where it is 1, the step changes nothing. No look from here is needed for it.
             self._optimizer.found_inf = self._bad  # type: ignore[attr-defined]
             self._optimizer.step()
         else:
+            one = torch.ones((), device=self._device)
+            before = self._scaler.scale(one)
             self._scaler.step(self._optimizer)
             self._scaler.update()
+            self._scaler.update(torch.where(self._bad > 0, before, self._scaler.scale(one)))
         with torch.no_grad():
             for kept, buffer in zip(self._kept, self._buffers, strict=True):
                 buffer.copy_(torch.where(self._bad > 0, kept, buffer))

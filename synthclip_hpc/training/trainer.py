@@ -189,6 +189,7 @@ def _step(config: RunConfig, model_config: ModelConfig, schedule: Schedule, rank
         init=init,
         checkpoint_activations=train.checkpoint_activations,
     )
+    ranks.take_from_first(bare.state_dict(keep_vars=True).values())
     if train.channels_last:
         bare = bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = torch.compile(bare) if train.compile else bare

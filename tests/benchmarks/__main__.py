@@ -32,6 +32,8 @@ BENCHMARKS = {
     "tars": "tar_writing",
     "glyphs": "glyphs_speed",
     "loss": "tiled_loss",
+    "train": "training_speed",
+    "train-checkpoints": "training_checkpoints",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

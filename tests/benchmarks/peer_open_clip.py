@@ -74,8 +74,9 @@ def train(own: Path, models: Path, tars: Path, folder: Path, *, epochs: int, pro
     start = [sys.executable, "-m", _MODULE]
     if processes > 1:
         words += ["--dist-backend", "gloo", "--local-loss", "--gather-with-grad"]
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-        start.append(_MODULE)
+        # Without the `--` torchrun takes the peer's `--logs` for an option of its own.
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        start = [*launcher, "-m", "--", _MODULE]
     path = os.pathsep.join([str(own), str(REPOSITORY)])
     env = environment(PYTHONPATH=path, OMP_NUM_THREADS=str(2 // processes), GLOO_SOCKET_IFNAME="lo")
     run_process([*start, str(models), *words], folder, env)

@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 from slurm.onemachine import Lab, down, install_advice, missing_programs, up
+from tests.chaos.comparison import differences
 from tests.chaos.local_campaign import run_calm, run_locally
 from tests.chaos.record import append
 from tests.chaos.scenario import Scenario
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.slurm_campaign import CampaignFailed, run_on_slurm
+from tests.chaos.slurm_campaign import CampaignFailed, run_calm_on_slurm, run_on_slurm
 from tests.chaos.table import table
 from tests.chaos.verdict import Verdict, judge_local, judge_slurm
 
@@ -85,10 +86,17 @@ def _campaign(
         return judge_local(f"local {seed}", product, injections, watch, calm, scenario)
     lab = _lab(given.dir)
     try:
+        shape = []
+        if scenario.slurm_keys:
+            run_calm_on_slurm(lab, scenario, work / f"calm-slurm-{seed}", bank, seed)
+            shape = differences(calm, work / f"calm-slurm-{seed}", scenario)
+            say(f"calm on Slurm: {shape or 'the same as local'}")
         acts = [act for act in scenario.acts if not given.faults or set(act.faults) & set(given.faults.split(","))]
         campaign = run_on_slurm(lab, scenario, run, bank, rng, say, run_seed=seed, acts=acts)
         say(f"sealed after {campaign.seconds:.0f} s")
-        return judge_slurm(f"slurm {seed}", campaign, calm, scenario)
+        verdict = judge_slurm(f"slurm {seed}", campaign, calm, scenario)
+        verdict.problems += [f"calm on Slurm: {problem}" for problem in shape]
+        return verdict
     finally:
         shutil.copytree(lab.directory / "log", work / f"slurm-{seed}-log", dirs_exist_ok=True)
         if not given.keep:

@@ -32,7 +32,7 @@ def differences(calm: Path, run: Path, scenario: Scenario) -> list[str]:
     found += [f"{name}: other bytes" for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]]
     for part in scenario.parts:
         expected = part.num_shards + len(part.phases)
-        here = [name for name in ours if name.startswith(f"{part.stage}/")]
+        here = [name for name in ours if name.startswith(tuple(f"{part.stage}/{phase}/" for phase in part.phases))]
         if len(here) != expected:
             found.append(f"{len(here)} files to compare in {part.stage}, expected {expected}")
     return found
@@ -60,7 +60,7 @@ def leftovers(run: Path, scenario: Scenario) -> list[str]:
     found = [path for place in places for path in place.rglob("*") if path.is_file()]
     hidden = [path for path in run.rglob(".*") if path.is_file() or path.parent.name == "submissions"]
     found += [path for path in hidden if not path.name.startswith(".submission_file_")]  # submitit keeps its own
-    found += list(run.rglob("*.save_tmp"))
+    found += [*run.rglob("*.save_tmp"), *run.glob("train/checkpoints/.*")]
     return sorted(f"left over: {path.relative_to(run)}" for path in found)
 
 
@@ -78,6 +78,7 @@ def _over_budget(run: Path, part: Part) -> list[str]:
     journals = len(list(place.glob("*/journals/*.jsonl")))
     elements = sum(_elements(folder) + 1 for folder in folders)  # the seal job is an element too
     budget = 2 * part.num_shards + 2 * journals + 4 * elements + 3 * (len(folders) + len(part.phases))
+    budget += part.other_files
     found = phase + logs + launching
     if found <= budget:
         return []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from slurm.onemachine import LabError, kill_node, kill_slurmd, processes, resume_nodes, start_slurmd
 from tests.chaos.cluster import Cluster
+from tests.chaos.training_faults import AGENT, RANK, damage_newest_checkpoint, kill_one_of, processes_of, round_at_work
 from tests.chaos.workers import Worker, at_work, slurm_workers
 
 
@@ -21,7 +22,7 @@ class Injection:
     fault: str
     time: float
     attempts: list[str]
-    """The attempts that it hit, by name."""
+    """The attempts that it hit, by name; `ATTEMPT/ROUND` where the attempt itself outlives it."""
     note: str = ""
 
 
@@ -42,9 +43,14 @@ class Field:
 
     def note(self, fault: str, hit: list[Worker], note: str = "", at: float | None = None) -> Injection:
         """Write down a fault; `at` is when it was, in seconds since 1970 (default: now)."""
-        injection = Injection(fault, at or time.time(), [worker.attempt for worker in hit], note)
+        # A job of several nodes has a worker on each, all of one attempt.
+        return self.write_down(fault, list(dict.fromkeys(worker.attempt for worker in hit)), note, at)
+
+    def write_down(self, fault: str, hit: list[str], note: str = "", at: float | None = None) -> Injection:
+        """The same for what has the names `hit`."""
+        injection = Injection(fault, at or time.time(), hit, note)
         self.done.append(injection)
-        self.say(f"{fault}: {', '.join(injection.attempts) or '-'} {note}".rstrip())
+        self.say(f"{fault}: {', '.join(hit) or '-'} {note}".rstrip())
         return injection
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -83,7 +89,7 @@ def sigkill_slurmstepd(place: Field, victim: Worker) -> None:
 
 def requeue(place: Field, victim: Worker) -> None:
     """`scontrol requeue` one element."""
-    place.cluster.requeue(victim.element)
+    place.cluster.requeue(victim.slurm_id)
     place.note("requeue", [victim])
 
 
@@ -136,6 +142,39 @@ def time_limit(place: Field, victim: Worker) -> None:
     place.note("time-limit", hit, "" if reached else "no element came back from its limit")
 
 
+def sigkill_rank(place: Field, victim: Worker) -> None:
+    """SIGKILL one rank of a training, of any node."""
+    one = round_at_work(place.run, victim.attempt)
+    killed = kill_one_of(place.run, victim.attempt, RANK, place.rng.choice)
+    place.write_down("sigkill-rank", [one], f"pid {killed.pid}")
+
+
+def sigkill_agent(place: Field, victim: Worker) -> None:
+    """SIGKILL the launcher of one node's ranks."""
+    one = round_at_work(place.run, victim.attempt)
+    killed = kill_one_of(place.run, victim.attempt, AGENT, place.rng.choice)
+    place.write_down("sigkill-agent", [one], f"pid {killed.pid}")
+
+
+def corrupt_checkpoint(place: Field, victim: Worker) -> None:
+    """SIGKILL one rank, and damage the newest checkpoint before the next round has read it."""
+    one = round_at_work(place.run, victim.attempt)
+    damaged = {word for done in place.done if done.fault == "corrupt-checkpoint" for word in done.note.split()}
+    before = processes_of(place.run, victim.attempt, RANK)
+    killed = kill_one_of(place.run, victim.attempt, RANK, place.rng.choice)
+    # The others live on for seconds, and rank 0 might publish one more meanwhile.
+    place.wait_for(lambda: not any(process.is_alive() for process in before), 20)
+    try:
+        name = damage_newest_checkpoint(place.run, damaged)
+    except LabError as error:
+        place.write_down("sigkill-rank", [one], f"pid {killed.pid}; {error}")
+        raise
+    place.write_down("corrupt-checkpoint", [one], f"damaged {name} pid {killed.pid}")
+
+
+ROUND_FAULTS = ("sigkill-rank", "sigkill-agent", "corrupt-checkpoint")
+"""Faults that end a round of a training, and leave its attempt alive."""
+
 FAULTS: dict[str, Callable[[Field, Worker], None]] = {
     "sigkill-worker": sigkill_worker,
     "sigkill-between-shards": sigkill_between_shards,
@@ -146,6 +185,9 @@ FAULTS: dict[str, Callable[[Field, Worker], None]] = {
     "node-dies": node_dies,
     "node-lost": node_lost,
     "time-limit": time_limit,
+    "sigkill-rank": sigkill_rank,
+    "sigkill-agent": sigkill_agent,
+    "corrupt-checkpoint": corrupt_checkpoint,
 }
 
 
@@ -191,12 +233,10 @@ def _overlap(place: Field, hit: list[Worker]) -> bool:
 
 
 def _wait_for_requeue(place: Field, hit: list[Worker]) -> None:
-    elements = {worker.element for worker in hit}
-
     def requeued() -> bool:
         states = {row[0]: row[2] for row in place.cluster.queue(place.run)}
-        return all(states.get(element, "PENDING") != "RUNNING" for element in elements) or any(
-            worker.element in elements for worker in place.workers()
+        return all(states.get(worker.slurm_id, "PENDING") != "RUNNING" for worker in hit) or any(
+            worker.element == old.element and worker.restart > old.restart for worker in place.workers() for old in hit
         )
 
     place.wait_for(requeued, 90)

@@ -21,7 +21,7 @@ def run_calm(scenario: Scenario, run: Path, bank: Path, run_seed: int = 0) -> Pr
     """Make the undisturbed run that the others are compared with. Raises CampaignFailed."""
     product = Product(run, ("cluster=local",))
     prepare(product, scenario, bank, run_seed)
-    product.submit(*scenario.identity(bank, run_seed), "workers=2")
+    product.submit(*scenario.identity(bank, run_seed), "workers=2", *scenario.local_keys)
     if not wait_until_sealed(product, *scenario.last, scenario.timeout_s):
         raise CampaignFailed(f"the calm run did not finish\n{product.log_tails()}")
     _wait_for_end(run)
@@ -51,7 +51,7 @@ def run_locally(
     watch = Watch(product, scenario, lambda stage: _supervised(product, stage), every_s=2.0)
     prepare(product, scenario, bank, run_seed)
     try:
-        product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", *speed)
+        product.submit(*scenario.identity(bank, run_seed), f"workers={workers}", *scenario.local_keys, *speed)
         with watch:
             faults = ["worker"] * worker_kills + ["supervisor"] * supervisor_kills
             for fault in rng.sample(faults, len(faults)):

@@ -24,6 +24,7 @@ class LostWork:
     cut_off: dict[str, float] = field(default_factory=dict)
     """Attempt that was killed -> items it had in the making: the time since its last append, at its own pace."""
     problems: list[str] = field(default_factory=list)
+    unit: str = "items"
 
     def add(self, other: LostWork) -> None:
         """Add what another stage lost."""
@@ -32,6 +33,7 @@ class LostWork:
         self.made_twice += other.made_twice
         self.cut_off |= other.cut_off
         self.problems += other.problems
+        self.unit = other.unit
 
 
 def account(attempts: list[Attempt], part: Part, ends: Mapping[str, float], appends: Mapping[str, float]) -> LostWork:

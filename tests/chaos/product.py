@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from typing import Any
 from tests.chaos.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN_OF = "CHAOS_RUN"
+"""Environment variable that all processes of a run inherit, wherever they are started."""
 
 
 class ProductFailed(AssertionError):
@@ -77,7 +80,7 @@ class Product:
         return subprocess.Popen(
             [sys.executable, "-m", f"synthclip_hpc.{verb}", *arguments, f"run={self.run}"],
             cwd=ROOT,
-            env={**inherited, **self.environment},
+            env={**inherited, **self.environment, RUN_OF: str(self.run)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -108,10 +111,14 @@ class Product:
 
 
 def prepare(product: Product, scenario: Scenario, bank: Path, run_seed: int) -> None:
-    """Run what the stage builds on, on this machine and undisturbed."""
-    if scenario.prelude is not None:
+    """Run what the stage builds on, on this machine and undisturbed; once for all runs of a seed beside one another."""
+    if scenario.prelude is None:
+        return
+    made = product.run.with_name(f"prelude-{run_seed}")
+    if not made.exists():
         words = scenario.identity(bank, run_seed, stage=scenario.prelude)
-        product.call("submit", *words, "cluster=local", "workers=2", "wait=true", timeout_s=600)
+        Product(made, ()).call("submit", *words, "cluster=local", "workers=2", "wait=true", timeout_s=600)
+    shutil.copytree(made, product.run)
 
 
 def wait_until_sealed(product: Product, stage: str, phase: str, timeout_s: float) -> bool:

@@ -39,6 +39,8 @@ class Part:
     """Batches in the making at once: what a kill costs."""
     keeps_parts: bool = True
     """Whether an attempt goes on from what an earlier one left of a shard."""
+    other_files: int = 0
+    """Files that the stage may have beside those of shards, attempts and submissions."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,16 @@ class Scenario:
         """The stages, in order."""
         shards, items = self.num_shards, self.num_items
         return (Part(self.stage, self.phases, shards, items, self.shard_items, self.batch_items),)
+
+    @property
+    def local_keys(self) -> tuple[str, ...]:
+        """Execution keys of every submission on this machine."""
+        return ()
+
+    @property
+    def slurm_keys(self) -> tuple[str, ...]:
+        """Execution keys of every submission on Slurm."""
+        return ()
 
     @property
     def last(self) -> tuple[str, str]:

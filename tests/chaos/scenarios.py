@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tests.chaos.render_scenario import RenderScenario
 from tests.chaos.scenario import SHORT_LIMIT_MIN, Act, Scenario
+from tests.chaos.train_scenario import TrainScenario
 
 _TEMPLATE = Scenario(
     stage="captions",
@@ -127,9 +128,52 @@ _DIFFUSION = replace(
     pipeline=True,
     redrawn=200,
 )
+TRAIN = TrainScenario(
+    stage="train",
+    phases=("fit",),
+    compared=(("train", "fit"),),
+    concepts=446,
+    per_concept=2,
+    shard_items=128,
+    batch_items=128,
+    elements=1,
+    id_column="",
+    acts=(
+        Act(("slurm.partition=low",), ("sigkill-rank", "preempt", "sigkill-agent", "requeue"), 0),
+        Act(("slurm.partition=low-grace",), ("sigkill-rank", "preempt-grace", "corrupt-checkpoint", "node-dies"), 0),
+        Act(
+            ("slurm.partition=main", f"slurm.time_min={SHORT_LIMIT_MIN}", "slurm.signal_lead_s=10"),
+            ("sigkill-agent", "time-limit"),
+            0,
+        ),
+        Act(("slurm.partition=low",), ("sigkill-worker", "node-lost", "sigkill-slurmstepd"), 0),
+    ),
+    begun="training",
+    breaks=("cancel", "scancel"),
+    keys=(
+        "render.size=64",
+        "train.model=resnet-tiny",
+        "train.device=cpu",
+        "train.lr=1e-3",
+        "train.warmup_epochs=1",
+        "train.weight_decay=0.05",
+        "train.chunk_samples=8",
+        "train.group_chunks=4",
+        "train.lanes=4",
+    ),
+    prelude="captions,balance,render,merge",
+    target=640,
+    folders=("train/export",),
+    epochs=24,
+    batch_size=32,
+    save_steps=20,
+    in_flight_steps=6,
+    ranks=4,
+)
 SCENARIOS: dict[str, dict[str, Scenario]] = {
     "captions": {"template": _TEMPLATE, "transformers": _TRANSFORMERS, "vllm": _VLLM},
     "balance": {"own": _BALANCE},
+    "train": {"glyphs": TRAIN},
     "render": {"glyphs": GLYPHS, "diffusion": _DIFFUSION},
 }
 """Stage -> engine -> scenario; the first engine is what `--engine` leaves out."""

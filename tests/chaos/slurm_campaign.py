@@ -14,12 +14,13 @@ from slurm.onemachine import Lab, resume_nodes, start_slurmd
 from tests.chaos.cluster import Cluster
 from tests.chaos.faults import Field, Injection, inject
 from tests.chaos.late_kills import LateKills
-from tests.chaos.product import Product, ProductFailed, prepare, tail
+from tests.chaos.product import Product, ProductFailed, prepare, tail, wait_until_sealed
 from tests.chaos.scenario import Act, Scenario
 from tests.chaos.watch import Watch
 
 _ENDING_S = 15.0
 """Cancelled elements may live so long: KillWait, and the queue's own pace."""
+_DRAINED = "state set to DRAIN"
 CALM_KEYS = ("slurm.partition=main", "slurm.time_min=30", "slurm.signal_lead_s=30")
 
 
@@ -36,6 +37,8 @@ class Campaign:
     watch: Watch
     cluster: Cluster
     seconds: float
+    drained: list[str]
+    """What Slurm said of nodes that it took out of service: processes outlived their job."""
 
 
 def run_on_slurm(
@@ -56,6 +59,8 @@ def run_on_slurm(
     order = rng.sample(list(acts), len(acts))
     between = rng.sample(list(scenario.breaks), len(scenario.breaks))
     began = time.monotonic()
+    log = lab.directory / "log" / "slurmctld.log"
+    log_start = log.stat().st_size
     watch = Watch(product, scenario, lambda stage: _at_work(place, product, stage))
     prepare(product, scenario, bank, run_seed)
     try:
@@ -77,7 +82,19 @@ def run_on_slurm(
     missed = [injection for injection in place.done if injection.note.startswith("NOT DONE")]
     if missed:
         raise CampaignFailed(f"faults without a victim: {missed}\n{_told(place, product)}")
-    return Campaign(product, place.done, watch, place.cluster, time.monotonic() - began)
+    drained = [line for line in log.read_bytes()[log_start:].decode(errors="replace").splitlines() if _DRAINED in line]
+    return Campaign(product, place.done, watch, place.cluster, time.monotonic() - began, drained)
+
+
+def run_calm_on_slurm(lab: Lab, scenario: Scenario, run: Path, bank: Path, run_seed: int = 0) -> Product:
+    """Make an undisturbed run on Slurm, of the shape of the disturbed ones. Raises CampaignFailed."""
+    product = Product(run, ("cluster=slurm", "slurm.profile=onemachine"), lab.environment())
+    prepare(product, scenario, bank, run_seed)
+    product.submit(*scenario.identity(bank, run_seed), *CALM_KEYS, *scenario.slurm_keys)
+    cluster = Cluster(lab)
+    if not wait_until_sealed(product, *scenario.last, scenario.timeout_s) or not cluster.settle(run):
+        raise CampaignFailed(f"the calm run on Slurm did not finish\n{product.log_tails()}")
+    return product
 
 
 def _at_work(place: Field, product: Product, stage: str) -> int:
@@ -109,7 +126,8 @@ def act_keys(scenario: Scenario, run: Path, order: Sequence[Act], number: int) -
     speed = min(50.0, max(1.0, (slowed.num_shards * slowed.shard_items - done) / scenario.elements / max(seconds, 1.0)))
     given = {key.split("=")[0] for key in order[number].keys}
     calm = [key for key in CALM_KEYS if key.split("=")[0] not in given]
-    return [*order[number].keys, *calm, f"slurm.elements={scenario.elements}", *scenario.speed(speed)]
+    elements = f"slurm.elements={scenario.elements}"
+    return [*order[number].keys, *calm, elements, *scenario.slurm_keys, *scenario.speed(speed)]
 
 
 def _play(place: Field, product: Product, act: Act, revive: Callable[[], None]) -> None:
@@ -189,7 +207,9 @@ def _finish(place: Field, product: Product, scenario: Scenario, deadline: float)
         if not place.cluster.queue(place.run):
             if sealed:
                 break
-            place.say(f"resume: {product.resume(*CALM_KEYS, *scenario.speed(50)).splitlines()[1]}")
+            place.say(
+                f"resume: {product.resume(*CALM_KEYS, *scenario.slurm_keys, *scenario.speed(50)).splitlines()[1]}"
+            )
         for victim, phase in late.strike_for(1.0):
             place.note(LateKills.FAULT, [victim], phase)
     for phase in late.missed:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from tests.chaos.verdict import Verdict
 
-_HEAD = ("run", "fault", "done", "attempts hit", "Slurm's word", "counted as", "items cut off", "same bytes")
+_HEAD = ("run", "fault", "done", "attempts hit", "Slurm's word", "counted as", "cut off", "same bytes")
 
 
 def table(verdicts: list[Verdict]) -> str:
@@ -41,9 +41,9 @@ def _sum(verdict: Verdict) -> str:
     causes = _list(Counter({cause: count for cause, count in verdict.status.items() if count}))
     notes = "".join(f"; {note}" for note in verdict.notes)
     return (
-        f"{verdict.name}: {verdict.attempts} attempts; {work.made} items appended, {work.made_twice} of them twice "
-        f"({work.made_twice_overlapping} more by overlapping attempts); at most {worst:.0f} items cut off by one kill; "
-        f"status ({verdict.samples} answers) counted {causes or 'nothing'}; {kept}{notes}"
+        f"{verdict.name}: {verdict.attempts} attempts; {work.made} {work.unit} made, {work.made_twice} of them twice "
+        f"({work.made_twice_overlapping} more by overlapping attempts); at most {worst:.0f} {work.unit} cut off "
+        f"by one kill; status ({verdict.samples} answers) counted {causes or 'nothing'}; {kept}{notes}"
     )
 
 

@@ -14,9 +14,11 @@ from tests.chaos.lost_work import LostWork, account
 from tests.chaos.product import Product, ProductFailed
 from tests.chaos.scenario import SHORT_LIMIT_MIN, Scenario
 from tests.chaos.slurm_campaign import Campaign
+from tests.chaos.steps import account_steps, wrong_steps
+from tests.chaos.train_scenario import TrainScenario
 from tests.chaos.truth import Ending, counts, endings, life_of, unexplained, without_record
 from tests.chaos.watch import CAUSES, Watch
-from tests.chaos.workers import run_processes
+from tests.chaos.workers import orphans
 
 _KILLS = ("sigkill-worker", "sigkill-late", "sigkill-between-shards", "sigkill-slurmstepd", "node-dies")
 """Faults that end an attempt at the moment of the blow; Slurm notices later."""
@@ -60,6 +62,7 @@ def judge_slurm(name: str, campaign: Campaign, calm: Path, scenario: Scenario) -
     ends |= {name: blow.time for blow in blows for name in blow.attempts}
     verdict = _judge(name, product, campaign.injections, campaign.watch, calm, scenario, told, ends)
     verdict.problems += unexplained(told)
+    verdict.problems += [f"node out of service: {line}" for line in campaign.drained]
     verdict.notes += without_record(told)
     return verdict
 
@@ -97,15 +100,19 @@ def _judge(
 ) -> Verdict:
     run = product.run
     attempts = _attempts(run, scenario)
-    work = LostWork()
-    for part in scenario.parts:
-        work.add(account(read_attempts(run, part.stage), part, ends, watch.appends.last))
     different = comparison.differences(calm, run, scenario)
-    items = wrong_images if scenario.redrawn else comparison.lost_or_doubled
-    problems = [*different, *items(run, scenario), *work.problems]
+    if isinstance(scenario, TrainScenario):
+        work = account_steps(run, scenario, injections)
+        items = wrong_steps(run, calm, scenario)
+    else:
+        work = LostWork()
+        for part in scenario.parts:
+            work.add(account(read_attempts(run, part.stage), part, ends, watch.appends.last))
+        items = (wrong_images if scenario.redrawn else comparison.lost_or_doubled)(run, scenario)
+    problems = [*different, *items, *work.problems]
     problems += _promise(product.verify, "verify")
     problems += comparison.leftovers(run, scenario) + comparison.over_budget(run, scenario)
-    problems += [f"orphan: pid {status.process.pid} {status.command}" for status in run_processes(run)]
+    problems += [f"orphan: pid {status.process.pid} {status.command}" for status in orphans(run)]
     problems += [f"{attempt.name}: {error}" for attempt in attempts for error in attempt.errors]
     problems += [f"status: {text}" for text in watch.problems()]
     final = watch.latest()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slurm.onemachine import processes
 from slurm.onemachine.processes import Process, Status
+from tests.chaos.product import RUN_OF
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Worker:
     """`JOB_INDEX`, as Slurm calls it."""
     node: str
     parent_pid: int
+    slurm_id: str = ""
+    """What Slurm's commands take: a lone element is a plain job to them."""
 
     @property
     def restart(self) -> int:
@@ -47,6 +50,17 @@ def run_processes(run: Path) -> list[Status]:
     return found
 
 
+def orphans(run: Path) -> list[Status]:
+    """Every process of the run, also those that its command line does not betray: by what they inherited."""
+    named = {status.process: status for status in run_processes(run)}
+    for status in processes.process_table().values():
+        words = command_line(status.process.pid)
+        inherited = processes.initial_environment(status.process.pid).get(RUN_OF) == str(run)
+        if inherited and words != [""] and not any(word in _COMMANDS for word in words):
+            named[status.process] = status
+    return list(named.values())
+
+
 _COMMANDS = {f"synthclip_hpc.{verb}" for verb in ("submit", "resume", "status", "cancel", "verify")} | {"tests.chaos"}
 
 
@@ -62,10 +76,12 @@ def slurm_workers(run: Path) -> list[Worker]:
         if "SLURM_STEP_ID" not in environment or not words[0].rpartition("/")[2].startswith("python"):
             continue
         job, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+        slurm_id = f"{job}_{index}"
         if job is None or index is None:
             if environment.get("SLURM_JOB_NAME", "").endswith("-seal"):
                 continue
-            job, index = environment["SLURM_JOB_ID"], "0"
+            slurm_id = job = environment["SLURM_JOB_ID"]
+            index = "0"
         restart = environment.get("SLURM_RESTART_COUNT") or "0"
         workers.append(
             Worker(
@@ -74,6 +90,7 @@ def slurm_workers(run: Path) -> list[Worker]:
                 f"{job}_{index}",
                 environment.get("SLURMD_NODENAME", ""),
                 status.parent_pid,
+                slurm_id,
             )
         )
     return sorted(workers, key=lambda worker: worker.attempt)

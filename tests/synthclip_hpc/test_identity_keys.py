@@ -76,6 +76,37 @@ IDENTITY = [
     "merge.sources",
     "merge.even",
     "merge.task_shards",
+    "train.data",
+    "train.mix",
+    "train.model",
+    "train.init",
+    "train.epochs",
+    "train.batch_size",
+    "train.lr",
+    "train.warmup_epochs",
+    "train.warmup_lr",
+    "train.final_lr",
+    "train.weight_decay",
+    "train.beta1",
+    "train.beta2",
+    "train.eps",
+    "train.grad_clip",
+    "train.gather_grad",
+    "train.loss",
+    "train.loss_tile",
+    "train.accumulate",
+    "train.checkpoint_activations",
+    "train.compile",
+    "train.channels_last",
+    "train.device",
+    "train.precision",
+    "train.threads",
+    "train.normalize",
+    "train.interpolation",
+    "train.crop_min",
+    "train.chunk_samples",
+    "train.group_chunks",
+    "train.lanes",
 ]
 
 EXECUTION = [
@@ -90,6 +121,17 @@ EXECUTION = [
     "render.items_per_s",
     "render.diffusion.device_batch_items",
     "render.diffusion.local_copy",
+    "train.loader_workers",
+    "train.prefetch_batches",
+    "train.processes_per_node",
+    "train.start_timeout_s",
+    "train.checkpoint_min",
+    "train.checkpoint_steps",
+    "train.keep_checkpoints",
+    "train.mark_epochs",
+    "train.log_steps",
+    "train.tensorboard",
+    "train.wandb",
     "retries.timeouts",
     "retries.preemptions",
     "retries.node_failures",
@@ -143,7 +185,7 @@ ALL_ENGINES = {"seed", *(f"concepts.{name}" for name in ("bank", "subset", "limi
     f"captions.{name}" for name in ("engine", "per_concept", "shard_items", "batch_items")
 }
 # A hub id's revision counts by the files it gives, which a local folder does not have.
-CAPTIONS = [key for key in IDENTITY if not key.startswith(("balance.", "render.", "merge."))]
+CAPTIONS = [key for key in IDENTITY if not key.startswith(("balance.", "render.", "merge.", "train."))]
 WITH_MODEL = set(CAPTIONS) - {"captions.revision"}
 COUNTS = {
     "template": ALL_ENGINES,

@@ -21,6 +21,8 @@ from slurm.torchrun import Node
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.dataset import folder as whole_folder
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
+from synthclip_hpc.stages.train.index import check_unchanged
+from synthclip_hpc.stages.train.mix import check_names_of_mix
 from synthclip_hpc.training import places
 from synthclip_hpc.training.gang import Job, accompany, lead
 from synthclip_hpc.training.identity import identity_of
@@ -43,6 +45,7 @@ _TELL_EVERY_S = 10.0
 def layout(config: RunConfig, sources: Sources) -> Plan:
     """One job for all epochs, which are its items; the data set is bound as an input."""
     check_settings(config.train)
+    check_names_of_mix(config)
     epochs = config.train.epochs
     return Plan(
         stage="train",
@@ -69,6 +72,7 @@ def open_trainer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
 
     def process(task: ShardTask) -> None:
         task.resumed(0)
+        check_unchanged(config, run)
         submission = str(task.provenance["submission"])
         # A worker without Slurm may well run inside of somebody's allocation.
         environment = {} if task.attempt.startswith("local") else os.environ
@@ -143,8 +147,8 @@ def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
 
 
 def upstream(config: RunConfig) -> tuple[tuple[str, str], ...]:
-    """Return what is trained on: the run's own data set, or the index of `train.data`."""
-    return (("merge", "index"),) if config.train.data is None else (("train", "index"),)
+    """Return what is trained on: the run's own data set, or what `train.data` names and what was made of it."""
+    return (("merge", "index"),) if config.train.data is None else (("train", "index"), ("train", "gather"))
 
 
 def check_place(config: RunConfig, place: Place) -> None:

@@ -1,0 +1,71 @@
+"""`python -m evals TASK key=value …`: one task on one data set, its result as strict JSON on stdout and in `out=`.
+
+Each task is a module with `PROTOCOL`, a dataclass `Options` and `run(options) -> dict`. Exit codes: 0 done, 1 the
+machine failed (a full disk), 2 a mistake in what was given.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from evals.errors import EvalError, nearest
+from evals.options import describe, parse, split_words
+from evals.results import write_result
+
+TASKS = ("zero_shot", "retrieval", "long_tail", "linear_probe", "few_shot", "delta_mtl")
+_HELP = ("-h", "--help", "help")
+
+
+def main(argv: list[str]) -> int:
+    """Run one task, or print help. Raises EvalError for a mistake in the arguments or in the data."""
+    if not argv or argv[0] in _HELP:
+        print(_overview())
+        return 0
+    task, *words = argv
+    if task not in TASKS:
+        raise EvalError(f"{task}{nearest(task, TASKS)}: no such task; valid are {', '.join(TASKS)}")
+    module = importlib.import_module(f"evals.{task}")
+    if any(word in _HELP for word in words):
+        print(_task_help(task, module))
+        return 0
+    given = split_words(words)
+    out = given.pop("out", "")
+    if out and not Path(out).expanduser().absolute().parent.is_dir():
+        raise EvalError(f"out={out}: there is no such folder; make it first")
+    options = parse(module.Options, given, task)
+    write_result(module.run(options), Path(out).expanduser() if out else None)
+    return 0
+
+
+def _overview() -> str:
+    lines = ["usage: python -m evals TASK key=value … [out=FILE]", "", "tasks (python -m evals TASK --help tells its keys):"]
+    for task in TASKS:
+        module = importlib.import_module(f"evals.{task}")
+        lines.append(f"  {task:<13} {(module.__doc__ or '').strip().splitlines()[0]}")
+    return "\n".join(lines)
+
+
+def _task_help(task: str, module: ModuleType) -> str:
+    head = (module.__doc__ or "").strip()
+    keys = f"{describe(module.Options)}\n  out=  file for the result, which is printed as well"
+    return f"usage: python -m evals {task} key=value …\n\n{head}\n\nprotocol: {module.PROTOCOL}\n\nkeys:\n{keys}"
+
+
+def _run() -> int:
+    try:
+        return main(sys.argv[1:])
+    except EvalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

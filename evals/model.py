@@ -1,0 +1,146 @@
+"""Opening a model: the module in evaluation mode, its transform and tokenizer, and a hash of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any, Literal
+
+from evals.errors import EvalError
+from evals.model_source import CONFIG_FILE, LOCAL, ModelSource, find_model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Precision = Literal["fp32", "amp_bf16", "amp_fp16"]
+_TOLD = 3
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """An opened model on its device."""
+
+    module: nn.Module
+    """In evaluation mode, its parameters in float32 and without gradients."""
+    preprocess: Callable[[Any], torch.Tensor]
+    """open_clip's own evaluation transform: a Pillow image to float [3, height, width]."""
+    preprocess_config: dict[str, Any]
+    tokenize: Callable[[Sequence[str]], torch.Tensor]
+    """n texts to int64 [n, context length]."""
+    sha256: str
+    """Of configuration and weights in float32: the same from .pt and .safetensors, whatever the file's name."""
+    device: torch.device
+    precision: Precision
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """What to run the module in."""
+        import torch
+
+        dtype = torch.float16 if self.precision == "amp_fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")
+
+
+def open_model(model: str, pretrained: str = "", device: str = "auto", precision: Precision = "fp32") -> ClipModel:
+    """Open any CLIP model that open_clip can; see `model_source.find_model` for what `model` and `pretrained` may be.
+
+    No code is unpickled and nothing is fetched. Raises EvalError for what is not there or does not fit.
+    """
+    place = _device(device)
+    source = find_model(model, pretrained)
+    module, transform = _build(source, f"model={model} pretrained={pretrained}" if pretrained else f"model={model}")
+    module.eval().requires_grad_(False)
+    config = dict(module.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
+    digest = _content_hash(source.config, module)
+    return ClipModel(module.to(place), transform, config, _tokenizer(source, model), digest, place, precision)
+
+
+def _device(text: str) -> torch.device:
+    import torch
+
+    if text == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise EvalError(f"device={text}: valid are auto, cpu, cuda and cuda:NUMBER") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EvalError(f"device={text}: torch sees {torch.cuda.device_count()} GPUs here; give cpu or another number")
+    return device
+
+
+def _build(source: ModelSource, told: str) -> tuple[nn.Module, Callable[[Any], torch.Tensor]]:
+    import open_clip
+    from safetensors import SafetensorError
+
+    expected = (
+        RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, OSError, EOFError,
+        UnpicklingError, SafetensorError,
+    )  # fmt: skip
+    with _as_folder(source) as folder:
+        try:
+            module, _, transform = open_clip.create_model_and_transforms(f"{LOCAL}{folder}", pretrained_text=False)
+        except UnpicklingError as error:
+            raise EvalError(
+                f"{told}: {source.weights} holds more than tensors, and loading it could run code of others; or it is "
+                "cut off. Save its state_dict alone, best as .safetensors"
+            ) from error
+        except expected as error:
+            raise EvalError(
+                f"{told}: open_clip cannot load {source.weights}: {_first_lines(str(error) or repr(error))}. Give the "
+                "configuration that these weights belong to; a file that is still being written cannot be read either"
+            ) from error
+    return module, transform
+
+
+@contextmanager
+def _as_folder(source: ModelSource) -> Iterator[Path]:
+    """Lay any source out as the folder that open_clip opens without its list of names, which is global, being changed."""
+    with tempfile.TemporaryDirectory(prefix="evals-model-") as temporary:
+        folder = Path(temporary)
+        content = {"model_cfg": source.config, "preprocess_cfg": source.preprocess}
+        (folder / CONFIG_FILE).write_text(json.dumps(content), encoding="utf-8")
+        ending = ".safetensors" if source.weights.suffix == ".safetensors" else ".bin"
+        (folder / f"weights{ending}").symlink_to(source.weights.resolve())
+        yield folder
+
+
+def _tokenizer(source: ModelSource, model: str) -> Callable[[Sequence[str]], torch.Tensor]:
+    import open_clip
+    from open_clip.tokenizer import HFTokenizer
+
+    text = source.config["text_cfg"]
+    length = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    try:
+        if source.tokenizer is not None:
+            found: Callable[[Sequence[str]], torch.Tensor] = open_clip.get_tokenizer(source.tokenizer)
+        elif name := text.get("hf_tokenizer_name"):
+            found = HFTokenizer(name, context_length=length, **text.get("tokenizer_kwargs", {}))
+        else:
+            found = open_clip.SimpleTokenizer(context_length=length, **text.get("tokenizer_kwargs", {}))
+    except (OSError, ValueError) as error:
+        raise EvalError(f"model={model}: its tokenizer is not on this machine ({error}); fetch it once with internet") from error
+    return found
+
+
+def _content_hash(config: dict[str, Any], module: nn.Module) -> str:
+    import torch
+
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        content = tensor.detach().cpu().contiguous()
+        digest.update(f"\0{name}\0{content.dtype}\0{tuple(content.shape)}\0".encode())
+        digest.update(content.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _first_lines(message: str) -> str:
+    lines = [line.strip()[:200] for line in message.splitlines() if line.strip()]
+    found = [line for line in lines if line.startswith(("size mismatch", "Missing key", "Unexpected key"))] or lines
+    return "; ".join(line.rstrip(" .") for line in found[:_TOLD])
