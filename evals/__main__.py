@@ -15,7 +15,7 @@ from evals.errors import EvalError, nearest
 from evals.options import describe, parse, split_words
 from evals.results import write_result
 
-TASKS = ("zero_shot", "retrieval", "long_tail", "linear_probe", "few_shot", "delta_mtl")
+TASKS = ("zero_shot", "retrieval", "long_tail", "extract", "linear_probe", "few_shot", "delta_mtl")
 _HELP = ("-h", "--help", "help")
 
 
@@ -41,7 +41,11 @@ def main(argv: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = ["usage: python -m evals TASK key=value … [out=FILE]", "", "tasks (python -m evals TASK --help tells its keys):"]
+    lines = [
+        "usage: python -m evals TASK key=value … [out=FILE]",
+        "",
+        "tasks (python -m evals TASK --help tells its keys):",
+    ]
     for task in TASKS:
         module = importlib.import_module(f"evals.{task}")
         lines.append(f"  {task:<13} {(module.__doc__ or '').strip().splitlines()[0]}")

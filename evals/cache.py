@@ -55,7 +55,9 @@ def remember(
     try:
         _publish(place, full, arrays)
     except OSError as error:
-        raise EvalError(f"cache={folder}: cannot be written ({error.strerror}); give another folder, or none") from error
+        raise EvalError(
+            f"cache={folder}: cannot be written ({error.strerror}); give another folder, or none"
+        ) from error
     return arrays
 
 

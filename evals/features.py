@@ -45,35 +45,31 @@ def image_features(
     half as much at a time, which is told on stderr. Raises EvalError.
     """
     found: dict[Layer, Floats] = {}
-    missing = list(layers)
-
-    def make() -> dict[str, npt.NDArray[Any]]:
-        if missing:
-            made = _encode_split(model, split, tuple(missing), how)
-            found.update(made)
-            missing.clear()
-        return {"features": found[layer]}
-
-    # A cache that has one layer and lacks the other: the first is read, the second alone is made.
+    made: dict[Layer, Floats] = {}
     for layer in layers:
-        known = remember(how.cache, _image_identity(model, split, layer), ["features"], make)
-        found[layer] = known["features"]
-        if layer in missing:
-            missing.remove(layer)
+
+        def make(layer: Layer = layer) -> dict[str, npt.NDArray[Any]]:
+            if layer not in made:
+                made.update(_encode_split(model, split, tuple(one for one in layers if one not in found), how))
+            return {"features": made[layer]}
+
+        found[layer] = remember(how.cache, _image_identity(model, split, layer), ["features"], make)["features"]
     return found
 
 
 def text_features(model: ClipModel, texts: Sequence[str], how: Extraction = Extraction()) -> Floats:
     """Return features [n, width] of texts, not normalised. Equal texts are encoded once and have equal features."""
     identity = {"kind": "texts", "texts": identity_hash({"texts": list(texts)}), **_model_identity(model)}
-    return remember(how.cache, identity, ["features"], lambda: {"features": _encode_texts(model, texts, how)})["features"]
+    return remember(how.cache, identity, ["features"], lambda: {"features": _encode_texts(model, texts, how)})[
+        "features"
+    ]
 
 
 def _model_identity(model: ClipModel) -> dict[str, Any]:
     import open_clip
     import torch
 
-    # Versions and device change the last bits: the same cell on another machine is made anew rather than taken for equal.
+    # Versions and device change the last bits: with others, features are made anew rather than taken for equal.
     versions = {"torch": torch.__version__, "open_clip": open_clip.__version__, "device": model.device.type}
     return {"model": model.sha256, "precision": model.precision, **versions}
 

@@ -1,9 +1,9 @@
 """A data set as CLIP_benchmark's users have it: a folder of WebDataset tars.
 
-    FOLDER/{train,val,test}/nshards.txt 0.tar 1.tar …   key.jpg (.webp .png .jpeg) beside key.cls (a class number) or
-    FOLDER/classnames.txt                               key.txt (captions, one a line)
-    FOLDER/zeroshot_classification_templates.txt        one a line, with {c}
-    FOLDER/dataset_type.txt                             `retrieval` for captions; else classification
+FOLDER/{train,val,test}/nshards.txt 0.tar 1.tar …   key.jpg (.webp .png .jpeg) beside key.cls (a class number) or
+FOLDER/classnames.txt                               key.txt (captions, one a line)
+FOLDER/zeroshot_classification_templates.txt        one a line, with {c}
+FOLDER/dataset_type.txt                             `retrieval` for captions; else classification
 """
 
 from __future__ import annotations
@@ -79,13 +79,17 @@ class Split:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the tars' content: names, sizes and sampled bytes; all bytes of a tar below about half a MiB."""
+        """Hash of the split's content: names and sizes of all members, all class numbers and captions, sampled pixels.
+
+        Of a tar below about 800 kB all bytes are in it.
+        """
         digest = hashlib.sha256()
+        images, notes = self._read
+        for key, shard, size, note in zip(images.keys, images.shard, images.size, notes, strict=True):
+            digest.update(f"{shard}\0{key}\0{size}\0{sorted(note.items())}\0".encode("utf-8", "surrogateescape"))
         for path in self.shards:
-            size = path.stat().st_size
-            digest.update(f"{path.name}\0{size}\0".encode())
             with path.open("rb") as file:
-                for start, count in _sampled(size):
+                for start, count in _sampled(path.stat().st_size):
                     file.seek(start)
                     digest.update(file.read(count))
         return digest.hexdigest()
@@ -133,9 +137,7 @@ class DataFolder:
         count_file = folder / "nshards.txt"
         if not count_file.is_file():
             have = [one for one in sorted(path.name for path in self.path.iterdir()) if _is_split(self.path / one)]
-            raise EvalError(
-                f"split={name}{nearest(name, have)}: there is no {count_file}; this data set has {', '.join(have) or 'no split'}"
-            )
+            raise EvalError(f"split={name}{nearest(name, have)}: there is no {count_file}; there are {', '.join(have)}")
         return Split(self.path, name, self.retrieval, _shards(folder, count_file))
 
     def has(self, split: str) -> bool:
@@ -151,7 +153,9 @@ class DataFolder:
     def check_labels(self, split: Split) -> None:
         """Raise EvalError for a class number without a name, and when there are no class names."""
         if not self.classnames:
-            raise EvalError(f"{self.path / _CLASSES}: missing or empty; write one class name a line, in the order of numbers")
+            raise EvalError(
+                f"{self.path / _CLASSES}: missing or empty; write one class name a line, in the order of numbers"
+            )
         labels = split.labels
         bad = np.flatnonzero((labels < 0) | (labels >= len(self.classnames)))
         if len(bad):
@@ -209,7 +213,9 @@ def _shards(folder: Path, count_file: Path) -> tuple[Path, ...]:
     if missing := [name for name in wanted if name not in present]:
         raise EvalError(f"{folder}: {len(missing)} of {len(wanted)} shards are missing: {shorten(missing)}; copy them")
     if extra := sorted(present.difference(wanted)):
-        raise EvalError(f"{folder}: nshards.txt says {len(wanted)}, but there are {shorten(extra)} as well; mend the one or the other")
+        raise EvalError(
+            f"{folder}: nshards.txt says {len(wanted)}, but there are {shorten(extra)} as well; mend one of them"
+        )
     return tuple(folder / name for name in wanted)
 
 
@@ -225,7 +231,7 @@ def _sampled(size: int) -> list[tuple[int, int]]:
 def _image_of(sample: TarSample, path: Path) -> Place:
     if sample.image is None:
         raise EvalError(
-            f"{path}, sample {sample.key}: no image; it has {', '.join(sample.places)}, an image is one of {', '.join(IMAGES)}"
+            f"{path}, sample {sample.key}: no image (one of {', '.join(IMAGES)}); it has {', '.join(sample.places)}"
         )
     return sample.image
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from evals.errors import EvalError
 from evals.folder import Images
@@ -37,10 +37,18 @@ def batches(
         collate_fn=_together,
         pin_memory=pin,
     )
-    for batch in loader:
-        if isinstance(batch, str):
-            raise EvalError(batch)
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, str):
+                raise EvalError(batch)
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise EvalError(
+            f"workers={workers}: a process that decodes images was killed, most likely for want of memory or of shared "
+            "memory (/dev/shm); give fewer workers, or workers=0"
+        ) from error
 
 
 class _Decoded:
@@ -49,7 +57,7 @@ class _Decoded:
     def __init__(self, images: Images, preprocess: Callable[[Any], torch.Tensor]) -> None:
         self._images = images
         self._preprocess = preprocess
-        self._handles: dict[int, int] = {}
+        self._opened: tuple[int, BinaryIO] | None = None
 
     def __len__(self) -> int:
         return len(self._images)
@@ -62,17 +70,18 @@ class _Decoded:
                 return self._preprocess(image.convert("RGB"))
         except MemoryError:
             raise
-        except Exception as error:  # Pillow's decoders raise whatever they stumble over: OSError, SyntaxError, struct.error
+        except (
+            Exception
+        ) as error:  # Pillow's decoders raise whatever they stumble over: OSError, SyntaxError, struct.error
             # As a text: an exception would come out of the process with its traceback for a message.
             return f"{self._images.name(index)}: damaged image ({error or type(error).__name__}); copy or make it anew"
 
     def _content(self, index: int) -> bytes:
         shard = int(self._images.shard[index])
-        if shard not in self._handles:
-            for other in self._handles.values():
-                os.close(other)
-            self._handles = {shard: os.open(self._images.shards[shard], os.O_RDONLY)}
-        return os.pread(self._handles[shard], int(self._images.size[index]), int(self._images.offset[index]))
+        if self._opened is None or self._opened[0] != shard:
+            self._opened = shard, self._images.shards[shard].open("rb", buffering=0)
+        handle = self._opened[1].fileno()
+        return os.pread(handle, int(self._images.size[index]), int(self._images.offset[index]))
 
 
 def _together(items: list[torch.Tensor | str]) -> torch.Tensor | str:

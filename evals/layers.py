@@ -26,7 +26,7 @@ Layer = Literal["pre", "post"]
 
 
 def encode_images(module: nn.Module, pixels: torch.Tensor, layers: tuple[Layer, ...]) -> dict[str, torch.Tensor]:
-    """Return features [n, width] of float pixels [n, 3, height, width] for each layer. Raises EvalError without a `pre`."""
+    """Return features [n, width] of float pixels [n, 3, height, width] for each layer. Raises EvalError."""
     if layers == ("post",):
         return {"post": module.encode_image(pixels)}  # type: ignore[operator]
     visual: Any = module.visual
@@ -93,4 +93,6 @@ def _with_input_of(part: nn.Module, module: nn.Module, pixels: torch.Tensor) -> 
 
 
 def _no_projection(visual: Any) -> EvalError:
-    return EvalError(f"layer=pre: this image tower ({type(visual).__name__}) has no projection behind it; give layer=post")
+    return EvalError(
+        f"layer=pre: this image tower ({type(visual).__name__}) has no projection behind it; give layer=post"
+    )

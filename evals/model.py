@@ -101,13 +101,15 @@ def _build(source: ModelSource, told: str) -> tuple[nn.Module, Callable[[Any], t
 
 @contextmanager
 def _as_folder(source: ModelSource) -> Iterator[Path]:
-    """Lay any source out as the folder that open_clip opens without its list of names, which is global, being changed."""
+    """Lay any source out as a folder that open_clip opens: its list of names, which is global, stays as it is."""
     with tempfile.TemporaryDirectory(prefix="evals-model-") as temporary:
         folder = Path(temporary)
         content = {"model_cfg": source.config, "preprocess_cfg": source.preprocess}
         (folder / CONFIG_FILE).write_text(json.dumps(content), encoding="utf-8")
-        ending = ".safetensors" if source.weights.suffix == ".safetensors" else ".bin"
-        (folder / f"weights{ending}").symlink_to(source.weights.resolve())
+        safe = source.weights.suffix == ".safetensors"
+        (folder / ("open_clip_model.safetensors" if safe else "open_clip_pytorch_model.bin")).symlink_to(
+            source.weights.resolve()
+        )
         yield folder
 
 
@@ -125,7 +127,9 @@ def _tokenizer(source: ModelSource, model: str) -> Callable[[Sequence[str]], tor
         else:
             found = open_clip.SimpleTokenizer(context_length=length, **text.get("tokenizer_kwargs", {}))
     except (OSError, ValueError) as error:
-        raise EvalError(f"model={model}: its tokenizer is not on this machine ({error}); fetch it once with internet") from error
+        raise EvalError(
+            f"model={model}: its tokenizer is not on this machine ({error}); fetch it once with internet"
+        ) from error
     return found
 
 

@@ -36,8 +36,8 @@ def find_model(model: str, pretrained: str) -> ModelSource:
     """Find a model by the two words that the command line has for it.
 
     `model`: a name of open_clip's, with `pretrained` a tag whose weights are in the cache, or a file; a JSON file of
-    open_clip's form, with a file; `local-dir:FOLDER` or just a folder, such as a run's `train/export/`; `hf-hub:NAME` from
-    the cache. The latter two bring their weights. Raises EvalError.
+    open_clip's form, with a file; `local-dir:FOLDER` or just a folder, such as a run's `train/export/`; `hf-hub:NAME`
+    from the cache. The latter two bring their weights. Raises EvalError.
     """
     if not model:
         raise EvalError("model=: empty; give open_clip's name of a model, a JSON file, or local-dir:FOLDER")

@@ -1,6 +1,6 @@
 """`key=value` words to a task's options: a dataclass whose fields are `Annotated[type, "help"]`.
 
-Types are str, int, float, bool, Literal[...] of strings, and any of these with None (then `none` or nothing means None).
+Types are str, int, float, bool, Literal[...] of strings, and any of these with None (which `none` or nothing means).
 A field without a default has to be given.
 """
 
@@ -32,11 +32,13 @@ def split_words(words: Sequence[str]) -> dict[str, str]:
 
 
 def parse(kind: type[T], given: Mapping[str, str], task: str) -> T:
-    """Return `kind` filled from texts. Raises EvalError naming the key: unknown, missing, or of a value it cannot have."""
+    """Return `kind` filled from texts. Raises EvalError for a key that is unknown or missing, or has a wrong value."""
     known = {key.name: key for key in _keys(kind)}
     for name in given:
         if name not in known:
-            raise EvalError(f"{name}={given[name]}: {task} has no such key{nearest(name, known)}; its keys are {_list(known)}")
+            raise EvalError(
+                f"{name}={given[name]}: {task} has no such key{nearest(name, known)}; its keys are {_list(known)}"
+            )
     if missing := [name for name, key in known.items() if key.required and name not in given]:
         raise EvalError(f"{missing[0]}=: {task} needs it: {known[missing[0]].help}. See python -m evals {task} --help")
     return kind(**{name: known[name].read(value) for name, value in given.items()})

@@ -23,12 +23,12 @@ from torch import Tensor
 from evals.lbfgs import Memory, dot, search_line
 
 MAX_ITERATIONS = 1000
-_RELATIVE_GAP = 1e-6
-_ABSOLUTE_GAP = 1e-8
+_RELATIVE_GAP = 1e-7
+_ABSOLUTE_GAP = 1e-9
 """A fit ends when what is left to gain is estimated to be below either."""
 _MEMORY = 20
 _LEAST_VARIANCE = 1e-7
-"""Of the largest: axes with less are as good as constant, and dividing by their variance would only blow up rounding."""
+"""Of the largest: axes with less are as good as constant, and their variance is no more than rounding."""
 _LEAST_CURVATURE = 1e-12
 
 
@@ -48,7 +48,7 @@ class Penalty:
         return self.strength if self.squared else self.strength / math.sqrt(square)
 
     def rise_from_nothing(self, square: float) -> float:
-        """The slope of the penalty at W = 0 along a direction whose sum of squares is `square`: |W| has a kink there."""
+        """The slope of the penalty at W = 0 along a direction of sum of squares `square`: |W| has a kink."""
         return 0.0 if self.squared else self.strength * math.sqrt(square)
 
     def holds_at_nothing(self, gradient: Tensor) -> bool:
@@ -91,7 +91,7 @@ class SoftmaxRegression:
     """One training set, to be fitted for several penalties."""
 
     def __init__(self, features: Tensor, labels: Tensor, num_classes: int) -> None:
-        """Take float32 features (num_samples, num_features) and int64 labels below `num_classes`, each of which occurs."""
+        """Take float32 features (num_samples, num_features), int64 labels below `num_classes`; each occurs."""
         self._labels = labels[:, None]
         self._mean = features.mean(0, dtype=torch.float64)
         centred = features - self._mean.float()
@@ -127,7 +127,7 @@ class SoftmaxRegression:
                 # What is remembered misleads here; the rough Hessian alone may still find a way down.
                 memory.clear()
                 continue
-            if here.square > 0:
+            if here.square > 0 or penalty.squared:
                 memory.add(reached.theta - here.theta, reached.gradient - here.gradient)
             here = reached
             num_iterations += 1

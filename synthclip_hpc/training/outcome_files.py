@@ -14,7 +14,6 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.run import Run
 from synthclip_hpc.training import places
 from synthclip_hpc.training.metrics import merged_metrics, write_metrics
-from synthclip_hpc.training.plots import loss_png, throughput_png
 
 METRICS = "metrics.jsonl"
 
@@ -24,6 +23,8 @@ def add_outcome(run: Run, staged: Path, tell: Callable[..., None]) -> None:
 
     In the folder is only what a repetition gives again. `tell` writes an event of the journal.
     """
+    from synthclip_hpc.training.plots import loss_png, throughput_png
+
     merged = merged_metrics(places.metrics_folder(run))
     if merged.differing:
         tell("metrics_differ", steps=merged.differing[:100], num_steps=len(merged.differing))

@@ -32,6 +32,7 @@ BENCHMARKS = {
     "tars": "tar_writing",
     "glyphs": "glyphs_speed",
     "loss": "tiled_loss",
+    "probes": "probes",
     "train": "training_speed",
     "train-checkpoints": "training_checkpoints",
 }

@@ -92,11 +92,12 @@ def _cancel(run: Path) -> None:
     """End what is alive of a run, and wait for it: its ranks save what they have on the way."""
     run_process(command("cancel", f"run={run}"), run.parent, environment())
     deadline = time.monotonic() + _PATIENCE_S
-    while not all(_ended(path) for path in (run / PHASE / "journals").glob("*.jsonl")):
+    while any(_is_alive(path) for path in (run / PHASE / "journals").glob("*.jsonl")):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{run}: still at work {_PATIENCE_S:.0f} s after it was cancelled")
+            raise RuntimeError(f"{run}: still at work {_PATIENCE_S:.0f} s after `cancel`")
         time.sleep(0.05)
 
 
-def _ended(journal: Path) -> bool:
-    return any(event["event"] == "end" for event in read_lines(journal))
+def _is_alive(journal: Path) -> bool:
+    """Tell whether the worker or supervisor that writes a journal is there."""
+    return any(event["event"] == "start" and Path(f"/proc/{event['pid']}").exists() for event in read_lines(journal))

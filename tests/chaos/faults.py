@@ -142,23 +142,30 @@ def time_limit(place: Field, victim: Worker) -> None:
     place.note("time-limit", hit, "" if reached else "no element came back from its limit")
 
 
+def _well_into_a_round(place: Field, victim: Worker) -> str:
+    one = round_at_work(place.run, victim.attempt)
+    # Anywhere between two checkpoints, and not only behind the first step.
+    time.sleep(place.rng.uniform(0, 5))
+    return one
+
+
 def sigkill_rank(place: Field, victim: Worker) -> None:
     """SIGKILL one rank of a training, of any node."""
-    one = round_at_work(place.run, victim.attempt)
+    one = _well_into_a_round(place, victim)
     killed = kill_one_of(place.run, victim.attempt, RANK, place.rng.choice)
     place.write_down("sigkill-rank", [one], f"pid {killed.pid}")
 
 
 def sigkill_agent(place: Field, victim: Worker) -> None:
     """SIGKILL the launcher of one node's ranks."""
-    one = round_at_work(place.run, victim.attempt)
+    one = _well_into_a_round(place, victim)
     killed = kill_one_of(place.run, victim.attempt, AGENT, place.rng.choice)
     place.write_down("sigkill-agent", [one], f"pid {killed.pid}")
 
 
 def corrupt_checkpoint(place: Field, victim: Worker) -> None:
     """SIGKILL one rank, and damage the newest checkpoint before the next round has read it."""
-    one = round_at_work(place.run, victim.attempt)
+    one = _well_into_a_round(place, victim)
     damaged = {word for done in place.done if done.fault == "corrupt-checkpoint" for word in done.note.split()}
     before = processes_of(place.run, victim.attempt, RANK)
     killed = kill_one_of(place.run, victim.attempt, RANK, place.rng.choice)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,10 @@ from tests.chaos.train_scenario import TrainScenario
 WITH_GRACE = ("preempt-grace", "time-limit")
 """Faults that Slurm gives notice of: they must not cost a step."""
 DAMAGE = "corrupt-checkpoint"
+
+
+_Ended = dict[str, dict[int, tuple[str, int | None] | None]]
+"""Attempt -> round -> outcome and step; None for one that has not ended."""
 
 
 @dataclass
@@ -67,7 +70,7 @@ def wrong_steps(run: Path, calm: Path, scenario: TrainScenario) -> list[str]:
 
 def account_steps(run: Path, scenario: TrainScenario, injections: Sequence[Injection]) -> LostWork:
     """How many steps each end of a round cost: those done beyond the checkpoint that the next round went on from."""
-    rounds = read_rounds(run)
+    rounds, ended = read_rounds(run), _rounds_ended(run)
     result = LostWork(made=sum(len(one.steps) for one in rounds), unit="steps")
     working = [one for one in rounds if one.steps]
     for place, one in enumerate(working[:-1]):
@@ -77,7 +80,7 @@ def account_steps(run: Path, scenario: TrainScenario, injections: Sequence[Injec
             continue
         repeated = one.steps[-1] - (later[0].steps[0] - 1)
         result.made_twice += repeated
-        faults = _faults(one, rounds, injections)
+        faults = _faults(one, ended, injections)
         of_round = any(fault in ROUND_FAULTS for fault in faults)
         name = f"{one.attempt}/{one.number}" if of_round else one.attempt
         result.cut_off[name] = float(repeated)
@@ -85,7 +88,7 @@ def account_steps(run: Path, scenario: TrainScenario, injections: Sequence[Injec
         if not 0 <= repeated <= allowed:
             told = ", ".join(faults) or "no fault"
             result.problems.append(f"{name} ({told}): {repeated} steps repeated, at most {allowed} expected")
-    result.problems += _not_saved(run, rounds, injections)
+    result.problems += _not_saved(rounds, ended, injections)
     return result
 
 
@@ -96,27 +99,37 @@ def _allowed(scenario: TrainScenario, faults: Sequence[str]) -> int:
     return scenario.save_steps * (2 if DAMAGE in faults else 1) + scenario.in_flight_steps
 
 
-def _faults(one: Round, rounds: Sequence[Round], injections: Sequence[Injection]) -> list[str]:
+def _faults(one: Round, ended: _Ended, injections: Sequence[Injection]) -> list[str]:
     """The faults that ended a round: its own, and those of its attempt when it was that one's last."""
-    is_last = one.number == max(other.number for other in rounds if other.attempt == one.attempt)
+    is_last = one.number == max(ended.get(one.attempt, {one.number: None}))
     names = {f"{one.attempt}/{one.number}"} | ({one.attempt} if is_last else set[str]())
     return [injection.fault for injection in injections if names & set(injection.attempts)]
 
 
-def _not_saved(run: Path, rounds: Sequence[Round], injections: Sequence[Injection]) -> Iterator[str]:
-    """Name each attempt that had notice and whose last round did not end with a checkpoint of its very last step."""
-    told: dict[str, list[dict[str, object]]] = defaultdict(list)
+def _rounds_ended(run: Path) -> _Ended:
+    """The rounds that each attempt began, by its journal, with how they ended."""
+    found: _Ended = {}
     for path in (run / "train" / "fit" / "journals").glob("*.jsonl"):
         lines = path.read_text(encoding="utf-8").splitlines()
         events = [json.loads(line) for line in lines if line.endswith("}")]
-        told[path.stem] = [event for event in events if event["event"] == "round_ended"]
-    for injection in injections:
-        if injection.fault not in WITH_GRACE:
-            continue
-        for attempt in injection.attempts:
-            own = [one for one in rounds if one.attempt == attempt]
-            if not own or not own[-1].steps:
-                continue  # notice came before the first step of a round: nothing was there to be saved
-            ended = [event for event in told[attempt] if event["round"] == own[-1].number]
-            if [(event["outcome"], event["step"]) for event in ended] != [("stopped", own[-1].steps[-1])]:
-                yield f"{attempt}: had notice, but its round ended so: {ended}, last step {own[-1].steps[-1]}"
+        begun: dict[int, tuple[str, int | None] | None] = {
+            event["round"]: None for event in events if event["event"] == "round"
+        }
+        begun |= {
+            event["round"]: (event["outcome"], event["step"]) for event in events if event["event"] == "round_ended"
+        }
+        if begun:
+            found[path.stem] = begun
+    return found
+
+
+def _not_saved(rounds: Sequence[Round], ended: _Ended, injections: Sequence[Injection]) -> Iterator[str]:
+    """Name each attempt that had notice and whose last round did not end with a checkpoint of its very last step."""
+    for attempt in (name for one in injections if one.fault in WITH_GRACE for name in one.attempts):
+        last = max(ended.get(attempt, {}), default=-1)
+        for one in rounds:
+            # Where notice came before the first step of a round nothing was there to be saved.
+            if (one.attempt, one.number) == (attempt, last) and one.steps:
+                how = ended[attempt][last]
+                if how != ("stopped", one.steps[-1]):
+                    yield f"{attempt}/{last}: had notice after step {one.steps[-1]}, but its round ended so: {how}"

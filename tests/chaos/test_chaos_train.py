@@ -23,9 +23,9 @@ from tests.chaos.verdict import judge_slurm
 SHORT = replace(
     TRAIN,
     per_concept=1,
-    shard_items=40,
-    target=160,
-    epochs=12,
+    shard_items=20,
+    target=80,
+    epochs=20,
     batch_size=16,
     save_steps=10,
     ranks=2,
@@ -34,6 +34,7 @@ SHORT = replace(
 
 
 @pytest.mark.slurm
+@pytest.mark.timeout(900)  # every round starts processes that import torch; a busy machine takes minutes
 def test_a_training_on_two_nodes_survives_a_killed_rank_and_a_preemption(slurm_lab: Lab, tmp_path: Path) -> None:
     scenario, bank = SHORT.made_in(tmp_path)
     run_calm(scenario, tmp_path / "calm", bank)
@@ -41,7 +42,7 @@ def test_a_training_on_two_nodes_survives_a_killed_rank_and_a_preemption(slurm_l
     verdict = judge_slurm("short", campaign, tmp_path / "calm", scenario)
     assert verdict.problems == []
     assert sorted(injection.fault for injection in verdict.injections) == ["preempt", "sigkill-rank"]
-    assert verdict.work.made - verdict.work.made_twice == 120
+    assert verdict.work.made - verdict.work.made_twice == 100
     assert verdict.status["preemptions"] == 1
     assert verdict.attempts == 2
 
@@ -92,7 +93,9 @@ def test_steps_repeated_beyond_what_a_fault_may_cost_are_found(
         write_round(tmp_path, "2_0_1", 0, range(51 - repeated, 61), 100.0)
         journal = tmp_path / "train" / "fit" / "journals" / "2_0_0.jsonl"
         journal.parent.mkdir(parents=True, exist_ok=True)
-        journal.write_text('{"event":"round_ended","round":0,"outcome":"stopped","step":50}\n')
+        journal.write_text(
+            '{"event":"round","round":0}\n{"event":"round_ended","round":0,"outcome":"stopped","step":50}\n'
+        )
         result = account_steps(tmp_path, JUDGED, injections)
         assert (result.made_twice, result.cut_off) == (repeated, {hit: float(repeated)})
         assert len(result.problems) == (repeated > allowed)
@@ -102,9 +105,14 @@ def test_a_round_that_had_notice_and_left_no_checkpoint_of_its_last_step_is_foun
     write_round(tmp_path, "2_0_0", 0, range(1, 51), 0.0)
     journal = tmp_path / "train" / "fit" / "journals" / "2_0_0.jsonl"
     journal.parent.mkdir(parents=True)
-    journal.write_text('{"event":"round_ended","round":0,"outcome":"lost","step":50}\n')
-    [problem] = account_steps(tmp_path, JUDGED, [Injection("time-limit", 50.0, ["2_0_0"])]).problems
-    assert problem.startswith("2_0_0: had notice, but its round ended so:")
+    journal.write_text('{"event":"round","round":0}\n{"event":"round_ended","round":0,"outcome":"lost","step":50}\n')
+    injections = [Injection("time-limit", 50.0, ["2_0_0"])]
+    assert account_steps(tmp_path, JUDGED, injections).problems == [
+        "2_0_0/0: had notice after step 50, but its round ended so: ('lost', 50)"
+    ]
+    # A round that was still starting had nothing to save.
+    journal.write_text(f'{journal.read_text()}{{"event":"round","round":1}}\n')
+    assert account_steps(tmp_path, JUDGED, injections).problems == []
 
 
 def test_the_steps_of_attempts_that_overlap_are_counted_apart(tmp_path: Path) -> None:

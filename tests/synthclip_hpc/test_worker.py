@@ -140,8 +140,13 @@ def test_a_map_phase_of_several_tasks_an_element_is_refused_at_submission(nodes,
     for kind in ("map", "reduce"):
         with pytest.raises(UserError, match=rf"slurm\.nodes × slurm\.tasks_per_node = {nodes * tasks}: a {kind} phase"):
             check_tasks(kind, resources)
-    check_tasks("gang", resources)
-    check_tasks("map", Resources())
+        check_tasks(kind, Resources())
+
+
+def test_a_gang_may_have_several_nodes_with_a_task_on_each():
+    check_tasks("gang", Resources(nodes=4, tasks_per_node=1))
+    with pytest.raises(UserError, match="training starts one launcher on each node"):
+        check_tasks("gang", Resources(nodes=4, tasks_per_node=2))
 
 
 @pytest.mark.parametrize(("key", "changes"), [("seed", {"seed": 5}), ("captions.batch_items", {"captions": {}})])

@@ -1,4 +1,4 @@
-"""The workers' part in training: rounds that end well, badly, or because of a stop. torchrun is a small program here."""
+"""The workers' part in training: rounds that end well, badly, or because of a stop. torchrun is a small program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients of four ranks: their mean, exchanged in one order, and the same whether a training goes on or is resumed."""
+"""Gradients of four ranks: their mean, exchanged in one order, and the same in a training that is resumed."""
 
 from __future__ import annotations
 

@@ -82,12 +82,12 @@ def test_the_word_is_heard_by_processes_that_inherit_no_descriptor_and_after_the
     with subprocess.Popen(
         [sys.executable, "-c", EAR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
+        to, back = process.stdin, process.stdout
+        assert to is not None and back is not None
 
         def ask() -> str:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            return process.stdout.readline().strip()
+            print(file=to, flush=True)
+            return back.readline().strip()
 
         assert ask() == "False"
         word.give()
@@ -95,7 +95,7 @@ def test_the_word_is_heard_by_processes_that_inherit_no_descriptor_and_after_the
         word.give()
         word.close()
         assert ask() == "True"
-        process.stdin.close()
+        to.close()
 
 
 def test_a_word_leaves_no_descriptor_behind_on_either_side():

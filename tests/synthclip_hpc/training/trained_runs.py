@@ -5,7 +5,7 @@ Ranks of torchrun import torch for seconds. Where a test is of what a rank does,
 
 from __future__ import annotations
 
-import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import pytest
 from slurm.torchrun import Meeting
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.run import Run
+from synthclip_hpc.sealing import last_errors
 from synthclip_hpc.submissions import load_submission
 from synthclip_hpc.training import gang
-from synthclip_hpc.training.checkpoints.loading import newest_valid
 from synthclip_hpc.training.gang import Job
 from synthclip_hpc.training.rounds import RankError, Round
 from synthclip_hpc.training.stop_word import StopEar, StopWord
-from tests.synthclip_hpc.app import App, Outcome, made_once
+from tests.synthclip_hpc.app import App, Outcome, made_once, work_off
 
 IMAGES, BATCH, EPOCHS = 60, 8, 2
 STEPS_AN_EPOCH = IMAGES // BATCH
@@ -53,9 +53,7 @@ def train(app: App, *words: str) -> Outcome:
     return app("submit", "stage=train", "wait=true", *given.values())
 
 
-def rank_here(
-    job: Job, number: int, meeting: Meeting, safe_point: Any, look: Any
-) -> tuple[int, BaseException | None]:
+def rank_here(job: Job, number: int, meeting: Meeting, safe_point: Any, look: Any) -> tuple[int, BaseException | None]:
     """In place of torchrun: be the only rank, in this process. As a rank does, tell of errors in the round's folder."""
     from synthclip_hpc.training.trainer import train
 
@@ -65,28 +63,37 @@ def rank_here(
     try:
         one.end(train(run, load_submission(run, job.submission), job.attempt, number, StopEar(word.path)))
         return 0, None
-    except UserError as error:
-        one.fail(RankError(0, "user", "UserError", str(error), ""))
+    except Exception as error:
+        kind = "user" if isinstance(error, UserError) else "own"
+        one.fail(RankError(0, kind, type(error).__name__, str(error), "".join(traceback.format_exception(error))))
         return 1, None
     finally:
         word.close()
         look(number)
 
 
-@pytest.fixture
-def ranks_here(at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks are called in this process, one a node."""
+def call_ranks_here(patch: pytest.MonkeyPatch) -> None:
+    """Let local trainings be worked off by the command itself, with the only rank in this process."""
+    import torch
+
+    torch.set_num_threads(1)
     for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}.items():
-        monkeypatch.setitem(os.environ, name, value)
-    monkeypatch.setattr(gang, "_one_round", rank_here)
+        patch.setenv(name, value)
+    patch.setattr(gang, "_one_round", rank_here)
+    patch.setattr("synthclip_hpc.launch.local.start_supervisor", work_off)
 
 
-def newest(app: App) -> int:
-    """The step of the newest checkpoint."""
-    import json
+@pytest.fixture
+def ranks_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks are called in this process, one a node."""
+    call_ranks_here(monkeypatch)
 
-    folders = sorted((app.path / "train/checkpoints").glob("step-*"))
-    record = json.loads((folders[-1] / "checkpoint.json").read_bytes())
-    found = newest_valid(folders[-1].parent, plan_hash=record["plan_hash"], inputs_hash=record["inputs_hash"])
-    assert found is not None
-    return found.step
+
+def checkpoints(app: App) -> list[int]:
+    """The steps of the published checkpoints."""
+    return sorted(int(path.name.removeprefix("step-")) for path in (app.path / "train/checkpoints").glob("step-*"))
+
+
+def errors(app: App) -> str:
+    """What the training's last attempts failed of."""
+    return " ".join(last_errors(app.run, "train", "fit").values())

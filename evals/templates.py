@@ -1,0 +1,54 @@
+"""Prompts around a class name: the data set's own, a file's, or those of ImageNet's two protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evals.errors import EvalError, nearest
+from evals.folder import DataFolder
+
+NAMED = ("folder", "openai80", "simple7")
+MARK = "{c}"
+
+
+def find_templates(text: str, folder: DataFolder) -> tuple[str, ...]:
+    """Return templates, each with `{c}` where the class name goes.
+
+    `text`: `folder` (zeroshot_classification_templates.txt); `openai80` (the 80 of CLIP's ImageNet evaluation, which
+    CLIP_benchmark has too); `simple7` (the subset of seven that the paper's training log uses, so its Table 1); else
+    a file with one a line. Raises EvalError for none at all, and for a line without a place for the class name.
+    """
+    if text == "folder":
+        found, source = folder.templates, str(folder.path / "zeroshot_classification_templates.txt")
+        if not found:
+            raise EvalError(f"templates=folder: {source} is missing; give templates=openai80, simple7 or a file")
+    elif text in NAMED:
+        return _of_open_clip(text)
+    else:
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise EvalError(
+                f"templates={text}{nearest(text, NAMED)}: no such file; valid are {', '.join(NAMED)}, or a file"
+            )
+        found, source = tuple(path.read_text(encoding="utf-8").splitlines()), str(path)
+    found = tuple(line.strip().replace("{}", MARK) for line in found)
+    found = tuple(line for line in found if line)
+    if wrong := [line for line in found if MARK not in line]:
+        raise EvalError(
+            f"templates={text}: {source}: {wrong[0]!r} has no {MARK} where the class name goes; mend the line"
+        )
+    if not found:
+        raise EvalError(f"templates={text}: {source} is empty; write one template a line, with {MARK}")
+    return found
+
+
+def fill(template: str, name: str) -> str:
+    """Return the prompt for a class name."""
+    return template.replace(MARK, name)
+
+
+def _of_open_clip(text: str) -> tuple[str, ...]:
+    import open_clip
+
+    lists = {"openai80": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple7": open_clip.SIMPLE_IMAGENET_TEMPLATES}
+    return tuple(template(MARK) for template in lists[text])
