@@ -2,5 +2,5 @@
 
 The package reads data sets laid out as folders of WebDataset tars, the layout that CLIP_benchmark's users already have.
 It returns values and leaves their storage to the caller, so it is of use without the rest of synthclip-hpc: it knows no
-run directory, no shards and no Slurm. No task is in it yet; they arrive with the pipeline's evaluation stage.
+run directory, no shards and no Slurm. `python -m evals --help` lists the tasks.
 """

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 PROTOCOL = (
     "lgssl (github.com/mbanani/lgssl, evaluation/linear_probe.py), which SynthCLIP used: mean cross-entropy + 1/C x "
-    "0.5 x |W| (not squared), bias free, fitted to the optimum; C by a coarse and a fine search on val (without val: "
-    "on a stratified fifth of train, seed 93); refitted on train and val"
+    "0.5 x |W| (not squared), bias free, fitted to the optimum, or where that is next to 0 as far as torch's L-BFGS "
+    "gets by its tolerances; C by a coarse and a fine search on val (without val: on a stratified fifth of train, "
+    "seed 93); refitted on train and val"
 )
 PROTOCOLS = {
     "lgssl": PROTOCOL,
@@ -164,24 +165,27 @@ def _probe_kind(options: Options, num_classes: int) -> tuple[Callable[[Tensor, T
         return (lambda features, labels: lambda decay: probe.train(features, labels, decay)), search_decay
 
     from evals.softmax_regression import Penalty, SoftmaxRegression
+    from evals.tolerant_fit import BINDING_OBJECTIVE, fit_to_tolerance
 
-    fits: dict[float, Fit] = {}
+    optima: dict[float, Fit] = {}
 
     def trainer(features: Tensor, labels: Tensor) -> Fitter:
         regression = SoftmaxRegression(features, labels, num_classes)
 
         def fit(cost: float) -> Classify:
-            # The nearest fit is a good place to start from, be it of another cost or of train without val.
-            near = min(fits, key=lambda known: abs(math.log(known / cost)), default=None)
-            fits[cost] = regression.fit(penalty(cost, len(labels)), None if near is None else fits[near])
-            return fits[cost].logits
+            # The nearest optimum is a good place to start from, be it of another cost or of train without val.
+            near = min(optima, key=lambda known: abs(math.log(known / cost)), default=None)
+            if options.protocol == "sklearn":
+                penalty = Penalty(1 / (cost * len(labels)), squared=True)
+            else:
+                penalty = Penalty(0.5 / cost, squared=False)
+            optimum = regression.fit(penalty, None if near is None else optima[near])
+            optima[cost] = optimum
+            if options.protocol == "lgssl" and optimum.objective < BINDING_OBJECTIVE:
+                return fit_to_tolerance(features, labels, num_classes, penalty).logits
+            return optimum.logits
 
         return fit
-
-    def penalty(cost: float, num_samples: int) -> Penalty:
-        if options.protocol == "sklearn":
-            return Penalty(1 / (cost * num_samples), squared=True)
-        return Penalty(0.5 / cost, squared=False)
 
     return trainer, search_cost
 

@@ -161,7 +161,9 @@ def _hear(safe_point: Callable[[], None]) -> None:
 
 def _environment(environ: Mapping[str, str], job: Job) -> dict[str, str]:
     """Return the launcher's environment, less what Slurm or another launcher told about ranks of its own kind."""
-    kept = {key: value for key, value in environ.items() if key not in _FOREIGN}
+    kept = {
+        key: value for key, value in environ.items() if key not in _FOREIGN and not key.startswith(_FOREIGN_PREFIXES)
+    }
     # torchrun sets and tells of it otherwise.
     kept["OMP_NUM_THREADS"] = str(job.threads)
     if job.node.count == 1:
@@ -170,6 +172,7 @@ def _environment(environ: Mapping[str, str], job: Job) -> dict[str, str]:
     return kept | torchrun_environment()
 
 
+_FOREIGN_PREFIXES = ("PET_", "TORCHELASTIC_")
 _FOREIGN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
 
 
@@ -210,7 +213,10 @@ def _reason(job: Job, number: int, code: int, errors: list[RankError]) -> str:
             f"({', '.join([job.node.name, *here])}); look at the others' logs, or raise train.start_timeout_s"
         )
     if errors:
-        return f"rank {errors[0].rank} said {errors[0].type}: {errors[0].message}"
+        network = ""
+        if job.node.count > 1:
+            network = ". If nodes do not reach one another: GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME in slurm.setup"
+        return f"rank {errors[0].rank} said {errors[0].type}: {errors[0].message}{network}"
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return f"torchrun ended with {how}; see the log before this"
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -24,33 +25,36 @@ _BUCKET_BYTES = 16 << 20
 class _Bucket:
     memory: Tensor
     """The gradients of its parameters, one behind the other."""
-    parameters: list[nn.Parameter] = field(default_factory=list)
+    slots: list[tuple[nn.Parameter, Tensor]]
+    """Each parameter and its part of the memory, in the parameter's own layout."""
     awaited: int = 0
     """Gradients that have not come yet in this backward pass."""
     work: dist.Work | None = None
 
 
 class Gradients:
-    """Owns the gradients of some parameters: each `grad` is a view of a bucket, and stays."""
+    """The gradients of some parameters. With several ranks each `grad` becomes a part of a bucket when it has come."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], count: int, bucket_bytes: int = _BUCKET_BYTES) -> None:
         """`parameters` in the same order on all of `count` ranks, on their device."""
+        self._parameters = list(parameters)
         self._count = count
         self._held = False
         self._next = 0
         # The last layers' gradients come first.
-        self.buckets = [_filled(group) for group in _grouped(list(reversed(parameters)), bucket_bytes)]
-        if count > 1:
-            for bucket in self.buckets:
-                for parameter in bucket.parameters:
-                    parameter.register_post_accumulate_grad_hook(lambda _, of=bucket: self._came(of))
+        groups = _grouped(self._parameters[::-1], bucket_bytes) if count > 1 else ()
+        self.buckets = [_bucket(group) for group in groups]
+        for bucket in self.buckets:
+            for parameter, slot in bucket.slots:
+                parameter.register_post_accumulate_grad_hook(partial(self._came, bucket, slot))
 
     def begin(self) -> None:
-        """Set all gradients to zero; before a step."""
+        """Forget all gradients; before a step."""
         self._next = 0
+        for parameter in self._parameters:
+            parameter.grad = None
         for bucket in self.buckets:
-            bucket.memory.zero_()
-            bucket.awaited, bucket.work = len(bucket.parameters), None
+            bucket.awaited, bucket.work = len(bucket.slots), None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -62,11 +66,17 @@ class Gradients:
             self._held = False
 
     def finish(self) -> None:
-        """Wait for the mean over the ranks of all gradients; after the step's last backward pass."""
-        if self._count == 1:
-            return
-        while self._next < len(self.buckets):  # with a parameter that had no part in the loss
-            self._send()
+        """Wait for the mean over the ranks of all gradients; after the step's last backward pass.
+
+        A parameter without any part in the loss has a gradient of zero.
+        """
+        for parameter in self._parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+                for bucket in self.buckets:
+                    for own, slot in bucket.slots:
+                        if own is parameter:
+                            self._came(bucket, slot, parameter)
         for bucket in self.buckets:
             assert bucket.work is not None
             bucket.work.wait()
@@ -74,16 +84,23 @@ class Gradients:
 
     def norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients, on the device."""
-        return nn.utils.get_total_norm([bucket.memory for bucket in self.buckets])
+        return nn.utils.get_total_norm(self._memories())
 
     def scale(self, factor: Tensor) -> None:
         """Multiply all gradients, in place."""
-        for bucket in self.buckets:
-            bucket.memory.mul_(factor)
+        for memory in self._memories():
+            memory.mul_(factor)
 
-    def _came(self, bucket: _Bucket) -> None:
+    def _memories(self) -> list[Tensor]:
+        return [one.memory for one in self.buckets] or [one.grad for one in self._parameters if one.grad is not None]
+
+    def _came(self, bucket: _Bucket, slot: Tensor, parameter: nn.Parameter) -> None:
+        """Take a gradient that is complete on this rank; send its bucket when all of it is."""
         if self._held:
             return
+        assert parameter.grad is not None
+        slot.copy_(parameter.grad)
+        parameter.grad = slot
         bucket.awaited -= 1
         # In the order of the buckets, whatever comes first: all ranks must exchange the same one at the same time.
         while self._next < len(self.buckets) and self.buckets[self._next].awaited == 0:
@@ -106,13 +123,12 @@ def _grouped(parameters: list[nn.Parameter], bucket_bytes: int) -> Iterator[list
         yield group
 
 
-def _filled(parameters: list[nn.Parameter]) -> _Bucket:
-    """Make a bucket, and each parameter's gradient a part of it in the parameter's own memory layout."""
+def _bucket(parameters: list[nn.Parameter]) -> _Bucket:
     first = parameters[0]
     memory = torch.zeros(sum(one.numel() for one in parameters), dtype=first.dtype, device=first.device)
-    offset = 0
-    for parameter in parameters:
-        part = memory[offset : offset + parameter.numel()]
-        parameter.grad = part.as_strided(parameter.size(), parameter.stride())
-        offset += parameter.numel()
-    return _Bucket(memory, parameters)
+    parts = memory.split([one.numel() for one in parameters])
+    slots = [
+        part.as_strided(one.size(), one.stride(), part.storage_offset())
+        for one, part in zip(parameters, parts, strict=True)
+    ]
+    return _Bucket(memory, list(zip(parameters, slots, strict=True)))

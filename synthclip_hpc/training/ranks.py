@@ -13,6 +13,7 @@ import torch.distributed as dist
 from synthclip_hpc.training.stop_word import StopEar
 
 # gloo and NCCL tell of a peer that is gone by errors of several classes; these words are in their texts.
+_PATIENCE = timedelta(hours=1)
 _PEER_WORDS = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "recvvalue", "socket", "store")
 
 
@@ -34,9 +35,14 @@ class Ranks:
         dist.init_process_group(backend, timeout=timeout)
         # A group of its own: on a GPU the agreement must not stand in line behind the gradients.
         self._agreeing = dist.new_group(backend="gloo", timeout=timeout)
+        # And one with patience: rank 0 may read a large checkpoint, or save and export, while the others wait.
+        self._patient = dist.new_group(backend="gloo", timeout=max(timeout, _PATIENCE))
 
     def stop_agreed(self) -> bool:
-        """Tell whether any rank was told to stop. The same answer on all ranks, which must all ask."""
+        """Tell whether any rank was told to stop. The same answer on all ranks, which must all ask.
+
+        It waits for the others, not for the device: on GPUs the steps before this one are still being computed.
+        """
         if self.count == 1:
             return self._ear.heard()
         told = torch.tensor([int(self._ear.heard())], dtype=torch.int32)
@@ -52,7 +58,7 @@ class Ranks:
         if self.count == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0, group=self._agreeing)
+        dist.broadcast_object_list(values, src=0, group=self._patient)
         return values[0]
 
     def take_from_first(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -65,7 +71,7 @@ class Ranks:
     def close(self) -> None:
         """Leave the group, when all is done."""
         if self.count > 1:
-            dist.barrier(group=self._agreeing)
+            dist.barrier(group=self._patient)
             dist.destroy_process_group()
 
 

@@ -60,7 +60,7 @@ def train(run: Run, submission: Submission, attempt: str, number: int, ear: Stop
         loader = stack.enter_context(_loader(config, model_config, data, order, schedule, ranks, step))
         taking = _step(config, model_config, schedule, ranks)
         if found is not None:
-            taking.load_state(load_state(found))
+            taking.load_state(load_state(found, ranks.device))
         records = None
         if ranks.rank == 0:
             records = stack.enter_context(

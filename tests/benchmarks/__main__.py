@@ -32,6 +32,8 @@ BENCHMARKS = {
     "tars": "tar_writing",
     "glyphs": "glyphs_speed",
     "loss": "tiled_loss",
+    "eval-features": "eval_features",
+    "clip-benchmark": "clip_benchmark_equality",
     "probes": "probes",
     "train": "training_speed",
     "train-checkpoints": "training_checkpoints",

@@ -101,7 +101,8 @@ def train_bare(steps: int) -> list[float]:
     torch.manual_seed(0)
     model = open_clip.CLIP(**MODEL, output_dict=False)
     loss_of = open_clip.loss.ClipLoss()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=training_runs.LR, weight_decay=0.1, eps=1e-6, fused=True)
+    recipe = {"lr": training_runs.LR, "weight_decay": training_runs.WEIGHT_DECAY, "eps": 1e-6}
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True, **recipe)
     size, length = MODEL["vision_cfg"]["image_size"], MODEL["text_cfg"]["context_length"]
     shape = (_BARE_BATCHES, training_runs.BATCH)
     images = torch.randn(*shape, 3, size, size)

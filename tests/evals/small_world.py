@@ -54,7 +54,9 @@ def picture(number: int, kind: int) -> Any:
 
 def encoded(image: Any, extension: str) -> bytes:
     buffer = io.BytesIO()
-    if extension == "webp":
+    if extension == "jpg":
+        image.save(buffer, "jpeg", quality=90)
+    elif extension == "webp":
         image.convert("RGB").save(buffer, "webp", lossless=True)
     else:
         image.save(buffer, "png")

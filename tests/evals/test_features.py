@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evals import features
+from evals import features, layers
 from evals.cache import remember
 from evals.errors import EvalError
 from evals.features import Extraction, image_features, text_features
@@ -65,11 +65,11 @@ def test_both_layers_come_out_of_one_pass_and_are_read_again(
     world: Path, model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[tuple[str, ...]] = []
-    encode = features.encode_images
+    encode = layers.encode_images
 
-    def counted(module: Any, pixels: Any, layers: tuple[Any, ...]) -> Any:
-        passes.append(layers)
-        return encode(module, pixels, layers)
+    def counted(module: Any, pixels: Any, wanted: tuple[Any, ...]) -> Any:
+        passes.append(wanted)
+        return encode(module, pixels, wanted)
 
     monkeypatch.setattr(features, "encode_images", counted)
     split = open_folder(world / "data").split("test")
@@ -152,14 +152,14 @@ def test_out_of_memory_halves_the_batch_until_it_fits(
     split = open_folder(world / "data").split("test")
     how = Extraction(batch_size=16, workers=0)
     expected = image_features(model, split, ("post",), how)["post"]
-    encode = features.encode_images
+    encode = layers.encode_images
     sizes: list[int] = []
 
-    def limited(module: Any, pixels: Any, layers: tuple[Any, ...]) -> Any:
+    def limited(module: Any, pixels: Any, wanted: tuple[Any, ...]) -> Any:
         sizes.append(len(pixels))
         if len(pixels) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return encode(module, pixels, layers)
+        return encode(module, pixels, wanted)
 
     monkeypatch.setattr(features, "encode_images", limited)
     assert image_features(model, split, ("post",), how)["post"] == pytest.approx(expected, abs=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_the_result_is_zero_shots_with_the_counts(tmp_path: Path) -> None:
     model = small_world.write_model(tmp_path / "model")
     counts = {name: 10 * number for number, name in enumerate(small_world.CLASSES)}
     (tmp_path / "counts.json").write_text(json.dumps(counts))
-    given = {"data": str(data), "model": str(model)}
+    given: dict[str, Any] = {"data": str(data), "model": str(model)}
     result = long_tail.run(long_tail.Options(**given, workers=0, counts=str(tmp_path / "counts.json")))
     assert result["task"] == "long_tail" and result["per_class"]["name"] == list(small_world.CLASSES)
     assert result["per_class"]["matches"] == list(counts.values())

@@ -17,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 
+from sharding.inputs import bind_inputs, load_inputs  # noqa: E402
 from sharding.journal import read_events  # noqa: E402
 from synthclip_hpc.training.loop import Loop  # noqa: E402
 from tests.synthclip_hpc.app import App, tree  # noqa: E402
@@ -193,14 +194,16 @@ def test_a_tar_that_goes_away_is_named_and_the_training_goes_on_when_it_is_back(
 
 def test_a_data_set_made_anew_with_other_content_is_refused(run, monkeypatch):
     interrupted(run, monkeypatch)
-    path = run.path / "train/fit/inputs.json"
-    bound = json.loads(path.read_bytes())
     # As if the data set had been made anew in the meantime: its seal is not the one that this training is bound to.
-    path.write_text(json.dumps({name: "0" * len(seal) for name, seal in bound.items()}))
+    directory = run.run.phase("train", "fit")
+    bound = load_inputs(directory)
+    assert bound and "merge/index" in bound
+    directory.inputs_path.unlink()
+    bind_inputs(directory, {**bound, "merge/index": "0" * 16})
     outcome = run("resume", "wait=true")
     assert outcome.code != 0
     told = outcome.words + str(errors(run))
-    assert "merge/index" in told and "0000" in told, told
+    assert "merge/index" in told and "0000000000000000" in told and bound["merge/index"] in told, told
     assert checkpoints(run) == [2, 4]
     assert not (run.path / "train/export").exists()
 

@@ -98,7 +98,11 @@ class _Watch:
         if number != self._number:
             self._number, self._offset, self._newest = number, 0, {}
         path = places.metrics_file(self._run, self._task.attempt, number)
-        lines, self._offset = tail(path, self._offset)
+        try:
+            lines, self._offset = tail(path, self._offset)
+        except OSError as error:  # a shared file system's hiccup is no reason to end a training
+            self._task.journal.event("metrics_unread", message=str(error))
+            lines = []
         for line in lines:
             if line.get("kind") == "checkpoint":
                 told = {key: value for key, value in line.items() if key not in ("kind", "time")}
