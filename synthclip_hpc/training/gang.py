@@ -28,8 +28,10 @@ AGENT, RANK = "synthclip_hpc.training.agent", "synthclip_hpc.training.rank"
 _LOOK_EVERY_S = 0.2
 _INVITATION_EVERY_S = 1.0
 _SIGNAL_LATER_S = 5.0
-_LOST_ROUNDS = 3
-"""Rounds in a row that end without a step done: then it is not bad luck."""
+_IDLE_ROUNDS = 3
+"""Rounds in a row that end without a single step: then it is not bad luck."""
+_STUCK_ROUNDS = 10
+"""Rounds in a row that only repeat steps. Kills between two checkpoints may make some."""
 
 
 class RankFailed(RuntimeError):
@@ -63,7 +65,7 @@ def lead(job: Job, safe_point: Callable[[], None], look: Callable[[int], int | N
     again. `look(round)` is called while ranks are at work and returns the newest step that it knows of; `tell` writes
     an event. Raises RankFailed, or UserError with what a rank found wrong.
     """
-    newest, lost = -1, 0
+    newest, idle, stuck = -1, 0, 0
     first = newest_round(job.directory, job.attempt)
     number = 0 if first is None else first + 1
     while True:
@@ -87,10 +89,16 @@ def lead(job: Job, safe_point: Callable[[], None], look: Callable[[int], int | N
             raise Stopped("terminate")
         if own := [error for error in errors if error.kind != "peer"]:
             raise _raised(own[0])
-        lost = 0 if step is not None and step > newest else lost + 1
+        idle = idle + 1 if step is None else 0
+        stuck = 0 if step is not None and step > newest else stuck + 1
         newest = max(newest, -1 if step is None else step)
-        if lost >= _LOST_ROUNDS:
-            raise RankFailed(f"{lost} rounds in a row ended without a step: {_reason(job, number, code, errors)}")
+        if idle >= _IDLE_ROUNDS or stuck >= _STUCK_ROUNDS:
+            how = (
+                f"{idle} rounds in a row ended without a step"
+                if idle >= _IDLE_ROUNDS
+                else (f"{stuck} rounds in a row did not get beyond step {newest}")
+            )
+            raise RankFailed(f"{how}: {_reason(job, number, code, errors)}")
         number += 1
 
 

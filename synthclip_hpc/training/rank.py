@@ -38,9 +38,14 @@ def main(argv: list[str]) -> int:
 
         outcome = train(run, submission, attempt, int(number_text), ear)
     except Exception as error:
-        traceback.print_exc()
+        kind = _kind(error)
+        rank = int(os.environ["RANK"])
+        if kind == "peer":
+            print(f"rank {rank}: {type(error).__name__}: {error}; the next round goes on", file=sys.stderr)
+        else:
+            traceback.print_exc()
         trace = "".join(traceback.format_exception(error))[-8000:]
-        one.fail(RankError(int(os.environ["RANK"]), _kind(error), type(error).__name__, str(error)[:2000], trace))
+        one.fail(RankError(rank, kind, type(error).__name__, str(error)[:2000], trace))
         sys.stdout.flush()
         sys.stderr.flush()
         # Nothing is left to tidy up, and libraries' threads may wait for ranks that are gone.
@@ -55,9 +60,10 @@ def _kind(error: Exception) -> str:
         return "user"
     if isinstance(error, ImportError):
         return "own"  # maybe of torch, without which nothing more can be told
+    from synthclip_hpc.training.data.workers import LoaderDied
     from synthclip_hpc.training.ranks import is_peer_loss
 
-    return "peer" if is_peer_loss(error) else "own"
+    return "peer" if isinstance(error, LoaderDied) or is_peer_loss(error) else "own"
 
 
 if __name__ == "__main__":

@@ -32,10 +32,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RankError:
-    """An error that ended a rank. `kind`: `user` (a mistake to mend), `peer` (others were gone), `own`."""
+    """An error that ended a rank."""
 
     rank: int
     kind: str
+    """`user` (a mistake to mend), `peer` (another process was gone: a rank, or a loader of this one), `own`."""
     type: str
     message: str
     traceback: str

@@ -17,6 +17,9 @@ from tests.evals.probe_tools import draw, save
 
 torch = pytest.importorskip("torch")
 
+from evals.softmax_regression import Penalty, SoftmaxRegression  # noqa: E402
+from evals.tolerant_fit import BINDING_OBJECTIVE, fit_to_tolerance  # noqa: E402
+
 HERE = Options(features="", device="cpu")
 
 
@@ -126,3 +129,30 @@ def test_classes_too_small_to_hold_out_are_told():
 def test_a_device_that_is_not_there_is_told():
     with pytest.raises(EvalError, match="device=abacus"):
         linear_probe(check_arrays(three_splits()), replace(HERE, device="abacus"))
+
+
+def test_where_the_penalty_is_next_to_nothing_the_fit_ends_by_torchs_tolerances():
+    features, labels = (torch.from_numpy(one) for one in draw(0, 200, apart=4.0))
+    weak, strong = Penalty(0.5 / 1e6, squared=False), Penalty(0.5 / 10, squared=False)
+    regression = SoftmaxRegression(features, labels, 6)
+    early, optimum = fit_to_tolerance(features, labels, 6, weak), regression.fit(weak)
+    assert optimum.objective < early.objective < BINDING_OBJECTIVE
+    assert fit_to_tolerance(features, labels, 6, strong).objective == pytest.approx(
+        regression.fit(strong).objective, rel=1e-4
+    )
+
+
+def test_only_lgssl_takes_the_early_end_and_only_below_the_bound(monkeypatch):
+    asked = []
+
+    def spy(features, labels, num_classes, penalty):
+        asked.append(penalty)
+        return fit_to_tolerance(features, labels, num_classes, penalty)
+
+    monkeypatch.setattr("evals.tolerant_fit.fit_to_tolerance", spy)
+    arrays = check_arrays(three_splits(apart=4.0))
+    linear_probe(arrays, replace(HERE, protocol="sklearn"))
+    assert asked == []
+    linear_probe(arrays, HERE)
+    assert 0.5 / 1e6 in [penalty.strength for penalty in asked]
+    assert max(penalty.strength for penalty in asked) < 0.5 / 10

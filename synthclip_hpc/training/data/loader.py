@@ -86,7 +86,7 @@ class Loader:
         """Return the batch of the next step; None behind the last one, and as soon as `poll` says stop.
 
         `poll` is asked before, and each 0.2 s of waiting; after a None of its making the batch is still to be had.
-        Raises UserError for data that is damaged or gone, RuntimeError naming a loader process that died.
+        Raises UserError for data that is damaged or gone, LoaderDied naming a loader process that was killed.
         """
         while not poll():
             if self._ahead.wait(_POLL_S):

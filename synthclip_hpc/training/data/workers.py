@@ -16,6 +16,10 @@ from synthclip_hpc.training.data.worker_process import STOP_SIGNALS, Filling, ru
 _POLL_S = 0.2
 
 
+class LoaderDied(RuntimeError):
+    """A loader process was killed, as happens when memory runs out; the samples are as good as they were."""
+
+
 class Workers:
     """Processes that fill the same shared batches, each its own rows.
 
@@ -49,7 +53,7 @@ class Workers:
     def collect(self, stopped: Callable[[], bool]) -> list[Any] | None:
         """Wait until the next batch is filled; return what each process tells of it, None as soon as `stopped` says so.
 
-        Raises a process's own error, and RuntimeError naming a process that died.
+        Raises a process's own error, and LoaderDied naming a process that died.
         """
         told = []
         for pipe, process in zip(self._pipes, self._processes, strict=True):
@@ -57,11 +61,11 @@ class Workers:
                 if stopped():
                     return None
                 if process.sentinel in wait([pipe, process.sentinel], _POLL_S) and not pipe.poll():
-                    raise RuntimeError(_fate(process))
+                    raise LoaderDied(_fate(process))
             try:
                 right, value = pipe.recv()
             except (EOFError, ConnectionResetError):
-                raise RuntimeError(_fate(process)) from None
+                raise LoaderDied(_fate(process)) from None
             if not right:
                 raise value
             told.append(value)
