@@ -16,7 +16,12 @@ demo: setup  ## run the laptop preset from end to end in runs/demo
 	$(BIN)/python -m synthclip_hpc.submit stage=all preset=laptop cluster=local wait=true run=runs/demo
 
 test: setup  ## run all tests (PYTEST_ARGS="-m 'not slurm'" narrows it)
+ifeq ($(PYTEST_ARGS),)
+	$(BIN)/python -m pytest -m "not slurm" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m slurm
+else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 lint: setup  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

@@ -40,11 +40,16 @@ def search_cost(score: Callable[[float], float]) -> tuple[float, dict[float, flo
 
 
 def fine_costs(best: float) -> list[float]:
-    """Return the candidates of stage 2, ascending; `best` and other costs of COARSE are among them exactly."""
-    exponents = [math.log10(best) + _FINE_DECADES * (2 * place / (_NUM_FINE - 1) - 1) for place in range(_NUM_FINE)]
-    costs = [_exact(10**exponent) for exponent in exponents]
-    return [cost for cost in costs if COARSE[0] <= cost <= COARSE[-1]]
+    """Return the candidates of stage 2, ascending; `best` and other costs of COARSE are among them exactly.
+
+    They are lgssl's to the last bit, that is of float32.
+    """
+    import torch
+
+    middle = math.log10(best)
+    costs = torch.logspace(middle - _FINE_DECADES, middle + _FINE_DECADES, _NUM_FINE).tolist()
+    return [cost for cost in map(_exact, costs) if COARSE[0] <= cost <= COARSE[-1]]
 
 
 def _exact(cost: float) -> float:
-    return next((known for known in COARSE if math.isclose(cost, known, rel_tol=1e-9)), cost)
+    return next((known for known in COARSE if math.isclose(cost, known, rel_tol=1e-6)), cost)

@@ -168,22 +168,25 @@ def _probe_kind(options: Options, num_classes: int) -> tuple[Callable[[Tensor, T
     from evals.tolerant_fit import BINDING_OBJECTIVE, fit_to_tolerance
 
     optima: dict[float, Fit] = {}
+    bound: set[float] = set()
 
     def trainer(features: Tensor, labels: Tensor) -> Fitter:
         regression = SoftmaxRegression(features, labels, num_classes)
 
         def fit(cost: float) -> Classify:
-            # The nearest optimum is a good place to start from, be it of another cost or of train without val.
-            near = min(optima, key=lambda known: abs(math.log(known / cost)), default=None)
             if options.protocol == "sklearn":
                 penalty = Penalty(1 / (cost * len(labels)), squared=True)
             else:
                 penalty = Penalty(0.5 / cost, squared=False)
-            optimum = regression.fit(penalty, None if near is None else optima[near])
-            optima[cost] = optimum
-            if options.protocol == "lgssl" and optimum.objective < BINDING_OBJECTIVE:
-                return fit_to_tolerance(features, labels, num_classes, penalty).logits
-            return optimum.logits
+            # The optimum falls as the cost rises: above a cost at which tolerances bind they do as well.
+            if not any(cost >= known for known in bound):
+                # The nearest optimum is a good place to start from, be it of another cost or of train without val.
+                near = min(optima, key=lambda known: abs(math.log(known / cost)), default=None)
+                optima[cost] = regression.fit(penalty, None if near is None else optima[near])
+                if options.protocol == "sklearn" or optima[cost].objective >= BINDING_OBJECTIVE:
+                    return optima[cost].logits
+                bound.add(cost)
+            return fit_to_tolerance(features, labels, num_classes, penalty).logits
 
         return fit
 

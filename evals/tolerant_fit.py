@@ -9,32 +9,32 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from evals.softmax_regression import MAX_ITERATIONS, Fit, Penalty
 
-BINDING_OBJECTIVE = 2e-3
-"""Below this optimum the tolerances show: tolerance_grad 1e-7, tolerance_change 1e-9, in float32."""
+BINDING_OBJECTIVE = 4e-3
+"""Below this optimum the way shows: with 800 validation images apart by three at 1e-3, by one at 3.4e-3 (measured)."""
 
 
 def fit_to_tolerance(features: Tensor, labels: Tensor, num_classes: int, penalty: Penalty) -> Fit:
     """Return what torch's L-BFGS makes of float32 features (num_samples, num_features) and int64 labels.
 
-    The penalty is that of |W|, whose gradient at W = 0 is taken as 0.
+    Every rounding counts on such a way, so the operations are those that the protocol names, autograd's included: with
+    as many threads on the same machine, the weights are lgssl's.
     """
-    theta = torch.zeros(features.shape[1] + 1, num_classes, device=features.device)
-    method = torch.optim.LBFGS([theta], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
-    right = labels[:, None]
-    misses_one = theta.new_full((1, 1), -1.0).expand_as(right)
+    layer = torch.nn.Linear(features.shape[1], num_classes, device=features.device)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    method = torch.optim.LBFGS(layer.parameters(), max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
-        # By hand, because autograd would make and drop two more matrices of the logits' size at every step.
-        logs = torch.log_softmax(torch.addmm(theta[-1], features, theta[:-1]), 1)
-        loss = -logs.gather(1, right).mean()
-        misses = logs.exp_().scatter_add_(1, right, misses_one).div_(len(labels))
-        norm = theta[:-1].norm()
-        theta.grad = torch.cat([features.T @ misses, misses.sum(0, keepdim=True)])
-        theta.grad[:-1] += theta[:-1] * (penalty.strength / norm if norm > 0 else 0.0)
-        return loss + penalty.strength * norm
+        method.zero_grad()
+        loss = functional.cross_entropy(layer(features), labels) + 2 * penalty.strength * (0.5 * layer.weight.norm())
+        loss.backward()
+        return loss
 
     method.step(closure)
-    return Fit(theta[:-1].T.double(), theta[-1].double(), float(closure()), int(method.state[theta]["n_iter"]))
+    num_iterations = int(method.state[layer.weight]["n_iter"])
+    weights, bias = (one.detach().double() for one in (layer.weight, layer.bias))
+    return Fit(weights, bias, closure().item(), num_iterations)

@@ -56,7 +56,7 @@ class SampleOrder:
         if not self.steps_per_epoch:
             raise UserError(
                 f"train.batch_size={batch_size}: an epoch has {self.num_samples} samples, so not one whole batch; "
-                f"make it {self.num_samples} at most, or train on more data"
+                f"make it {self.num_samples} at most in a new run, or train on more data"
             )
         self.lanes = next(n for n in range(min(lanes, batch_size), 0, -1) if batch_size % n == 0)
         self.group_samples = chunk_samples * group_chunks

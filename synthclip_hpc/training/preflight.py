@@ -25,14 +25,19 @@ def check_place(train: TrainConfig, place: Place) -> None:
         )
     processes = train.processes_per_node or (place.num_gpus if train.device == "cuda" else 1)
     check_world(train, place.num_nodes * processes)
-    if place.container is not None:
-        return
+    if place.container is None:
+        _check_packages(train, place)
+
+
+def _check_packages(train: TrainConfig, place: Place) -> None:
+    wanted = dict.fromkeys(_PACKAGES, "the extra: pip install 'synthclip-hpc[train]'")
+    if train.tensorboard:
+        wanted["tensorboard"] = "it: pip install tensorboard (or train.tensorboard=false)"
+    if train.wandb is not None:
+        wanted["wandb"] = "it: pip install wandb (or leave train.wandb out)"
     python = place.python or [sys.executable]
-    if place.python is None and all(is_found(name) for name in _PACKAGES):
+    if place.python is None and all(is_found(name) for name in wanted):
         return
-    if missing := missing_in(python, _PACKAGES):
+    if missing := missing_in(python, list(wanted)):
         where = "here" if place.python is None else f"by slurm.python={' '.join(place.python)}"
-        raise UserError(
-            f"stage=train: {', '.join(missing)} not found {where}; "
-            "install the extra: pip install 'synthclip-hpc[train]'"
-        )
+        raise UserError(f"stage=train: {', '.join(missing)} not found {where}; install {wanted[missing[0]]}")

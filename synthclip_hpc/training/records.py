@@ -19,6 +19,8 @@ from synthclip_hpc.training.speed import Speed
 _NAMED = 20
 """Samples of a bad batch that a message names."""
 
+_SAY_EVERY_S = 10.0
+
 
 class Records:
     """Writes for all ranks, as all have the same weights. Nothing here makes a training fail but a bug."""
@@ -38,6 +40,7 @@ class Records:
         self._train, self._schedule, self._samples_of = train, schedule, samples_of
         self._saver, self._metrics, self._sinks, self._speed = saver, metrics, sinks, speed
         self._saved_step, self._saved_at = first_step, time.monotonic()
+        self._said_at = -_SAY_EVERY_S
 
     def stepped(self, waited_s: float) -> None:
         """Count a step, which waited so long for its data."""
@@ -49,11 +52,23 @@ class Records:
         timing = self._speed.timing(rows[-1]["step"]) if rows else None
         if timing is not None:
             self._metrics.timing(**timing)
+            self._say(rows[-1], timing)
             rows = [*rows, timing]
         for row in rows:
             self._sinks.log(row)
         for outcome in self._saver.outcomes():
             self._metrics.event("checkpoint", asdict(outcome))
+
+    def _say(self, row: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Print a line for the job's log, now and then."""
+        if time.monotonic() - self._said_at >= _SAY_EVERY_S:
+            self._said_at = time.monotonic()
+            epochs = row["step"] / self._schedule.steps_per_epoch
+            print(
+                f"step {row['step']:,} of {self._schedule.total_steps:,}, epoch {epochs:.2f}: loss {row['loss']:.4f}, "
+                f"lr {row['lr']:.2e}, {timing['samples_per_s']:,.0f} samples/s, data wait {timing['data_wait_s']:.3f} s",
+                flush=True,
+            )
 
     def is_due(self, step: int) -> bool:
         """Tell whether it is time for a checkpoint: by steps, by minutes, or because an epoch's is to be kept."""

@@ -6,6 +6,8 @@ import math
 
 import pytest
 
+pytest.importorskip("torch")
+
 from evals.cost_search import COARSE, fine_costs, search_cost
 from tests.evals.probe_tools import recorded
 

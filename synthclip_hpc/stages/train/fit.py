@@ -23,6 +23,7 @@ from synthclip_hpc.dataset import folder as whole_folder
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 from synthclip_hpc.stages.train.index import check_unchanged
 from synthclip_hpc.stages.train.mix import check_names_of_mix
+from synthclip_hpc.stages.train.size import check_batch, samples_an_epoch
 from synthclip_hpc.training import places
 from synthclip_hpc.training.gang import Job, accompany, lead
 from synthclip_hpc.training.identity import identity_of
@@ -46,6 +47,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     """One job for all epochs, which are its items; the data set is bound as an input."""
     check_settings(config.train)
     check_names_of_mix(config)
+    check_batch(config, sources.run)
     epochs = config.train.epochs
     return Plan(
         stage="train",
@@ -168,8 +170,8 @@ def promise(config: RunConfig) -> Promise:
 
 
 def estimate(config: RunConfig) -> Estimate:
-    """Return what an epoch costs: guessed from the balanced set's size, which is most of what is known."""
-    samples = config.balance.target or 1_000_000
+    """Return what an epoch costs: by what the configuration tells of its size."""
+    samples = samples_an_epoch(config, None) or config.balance.target or 1_000_000
     if config.train.device == "cpu":
         return Estimate((1e5, 1e9), (samples / 1500, samples / 100), "measured: small models on one CPU core")
     return Estimate(
