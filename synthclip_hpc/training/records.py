@@ -65,8 +65,9 @@ class Records:
             self._said_at = time.monotonic()
             epochs = row["step"] / self._schedule.steps_per_epoch
             print(
-                f"step {row['step']:,} of {self._schedule.total_steps:,}, epoch {epochs:.2f}: loss {row['loss']:.4f}, "
-                f"lr {row['lr']:.2e}, {timing['samples_per_s']:,.0f} samples/s, data wait {timing['data_wait_s']:.3f} s",
+                f"step {row['step']:,} of {self._schedule.total_steps:,}, epoch {epochs:.2f}: "
+                f"loss {row['loss']:.4f}, lr {row['lr']:.2e}, {timing['samples_per_s']:,.0f} samples/s, "
+                f"data wait {timing['data_wait_s']:.3f} s",
                 flush=True,
             )
 
