@@ -17,8 +17,8 @@ from tests.benchmarks import training_runs
 from tests.benchmarks.measure import Result, command, environment, run_process
 from tests.benchmarks.training_runs import PHASE, read_lines, whole_rate
 
-SAVE_ROUNDS, SAVE_EPOCHS, SAVE_STEPS = 5, 4, 50
-RESUME_ROUNDS = 5
+SAVE_ROUNDS, SAVE_EPOCHS, SAVE_STEPS = 3, 4, 50
+RESUME_ROUNDS = 3
 SAVE_FLOOR, RESUME_FLOOR = 0.98, 1.1
 _MANY_EPOCHS = 1000
 _SETTLED_STEPS = 5

@@ -22,7 +22,7 @@ from tests.benchmarks import peer_open_clip, training_runs
 from tests.benchmarks.measure import Result, environment, run_process
 from tests.benchmarks.training_runs import MODEL, Span, median_rate
 
-ROUNDS = 5
+ROUNDS = 3
 EPOCHS = 3
 PEER_FLOOR, BARE_GOAL = 1.05, 0.97
 _BARE_BATCHES = 4
