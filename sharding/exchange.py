@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sharding import files
 from sharding.arrow_message import Sink, message_crc, stored_crc, write_options
+from sharding.pages import forget_pages
 from sharding.sorted_layout import KEY_BITS, Layout, range_offsets
 from sharding.sorting import check_order, order_of, sort_rows, whole_rows
 from sharding.table import TableError
@@ -69,9 +70,10 @@ def write_sorted(
 class SortedFile:
     """A file of `write_sorted`, mapped into memory."""
 
-    def __init__(self, path: Path, batch: pyarrow.RecordBatch, layout: Layout) -> None:
+    def __init__(self, path: Path, batch: pyarrow.RecordBatch, layout: Layout, content: pyarrow.Buffer) -> None:
         self.path, self.num_rows, self.schema = path, batch.num_rows, batch.schema
         self.key, self.ties = layout.key, layout.ties
+        self._content: pyarrow.Buffer | None = content
         self._batch: pyarrow.RecordBatch | None = batch
         self._layout = layout
 
@@ -86,7 +88,9 @@ class SortedFile:
         # The mapping outlives its file object as long as the batch does; the descriptor does not. Every OSError of
         # opening is the file system's word; from there on it is pyarrow's, for damaged content.
         with pa.memory_map(str(path)) as source:
-            return cls(path, *_read(source, path))
+            found = _read(source, path)
+            source.seek(0)
+            return cls(path, *found, source.read_buffer())
 
     def rows(self, lo_key: int, hi_key: int | None = None) -> pyarrow.Table:
         """Return the rows with lo_key <= key < hi_key (None: to the end) as a slice of the mapping, without a copy.
@@ -102,9 +106,17 @@ class SortedFile:
         start, stop = self._row_of(batch, lo_key), self._row_of(batch, hi_key)
         return pa.Table.from_batches([batch.slice(start, stop - start)])
 
+    def forget(self) -> None:
+        """Let the pages that were read leave this process; where they are read again they come back from the cache.
+
+        Otherwise a process that works through ranges of many files ends with all of them in its resident memory.
+        """
+        if self._content is not None:
+            forget_pages(self._content.address, self._content.size)
+
     def close(self) -> None:
         """Let go of the mapping; it ends when the last table that `rows` returned is gone as well."""
-        self._batch = None
+        self._batch = self._content = None
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +169,10 @@ def merge_range(
     slices = [one.rows(lo_key, hi_key).replace_schema_metadata(None) for one in sorted_files]
     if wanted is not None:
         slices = [rows.filter(pa.array(wanted(rows), pa.bool_())) for rows in slices]
-    return pa.Table.from_batches([sort_rows(pa.concat_tables(slices), first.key, first.ties)])
+    merged = pa.Table.from_batches([sort_rows(pa.concat_tables(slices), first.key, first.ties)])
+    for one in sorted_files:
+        one.forget()
+    return merged
 
 
 def inspect_sorted(path: Path, schema: pyarrow.Schema) -> int:

@@ -351,6 +351,26 @@ def test_many_open_files_hold_no_descriptors_and_closing_ends_the_mappings(tmp_p
         opened[0].rows(0)
 
 
+def resident_kb(path: Path) -> int:
+    """Return how much of the mappings of files below a folder this process has in memory."""
+    found, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.partition(" ")[0]:
+            ours = str(path) in line
+        elif ours and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
+def test_what_was_read_of_the_files_leaves_the_process_after_a_merge(tmp_path: Path) -> None:
+    opened = [SortedFile.open(write(tmp_path / f"{seed}.arrow", some_table(20_000, seed=seed))) for seed in range(4)]
+    rows = pa.concat_tables([one.rows(0) for one in opened]).combine_chunks()
+    assert resident_kb(tmp_path) > 1000
+    merged = merge_range(opened, 0)
+    assert resident_kb(tmp_path) < 100
+    assert sorted(rows.column("id").to_pylist()) == sorted(merged.column("id").to_pylist())
+
+
 def test_files_of_another_order_or_schema_are_not_merged(tmp_path: Path) -> None:
     one = SortedFile.open(write(tmp_path / "a", some_table(3)))
     write_sorted(tmp_path / "b", some_table(3), "key")

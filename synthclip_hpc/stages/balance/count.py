@@ -64,6 +64,7 @@ def open_counter(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[
                 captions += np.bincount(entries, minlength=len(captions))
                 usable += file.num_rows
                 duplicates += int(facts_of(file)["duplicates"])
+                file.forget()
         if matched.done != usable + duplicates:
             raise RuntimeError(
                 f"balance/match wrote {matched.done} captions, balance/unique read {usable + duplicates}; run verify"

@@ -147,6 +147,7 @@ def _add_kept(tally: CoverageTally, cut: Cut, run: Run, safe_point: Callable[[],
                 usable += chunk.num_rows
                 chunk = chunk.filter(pa.array(kept)).combine_chunks()
                 tally.add(chunk.column("caption").to_pylist(), *match_lists(chunk))
+            file.forget()
     return usable
 
 

@@ -31,6 +31,8 @@ def refuse_shared_ids(config: RunConfig, files: Sequence[SortedFile], safe_point
         safe_point()
         bounds = key_range(index, ranges)
         ids = np.concatenate([file.rows(*bounds).column("caption_id").to_numpy() for file in files])
+        for file in files:
+            file.forget()
         ids.sort()
         shared = ids[1:][ids[1:] == ids[:-1]]
         if len(shared):

@@ -142,6 +142,7 @@ def _chunks(files: Sequence[SortedFile]) -> Iterator[Any]:
         table = file.rows(0, None)
         for start in range(0, table.num_rows, _CHUNK_ROWS):
             yield table.slice(start, _CHUNK_ROWS)
+        file.forget()
 
 
 def _write(path: Path, selection: Selection) -> None:
