@@ -39,10 +39,8 @@ def measure(folder: Path, sizes: tuple[int, ...] = SIZES) -> list[Result]:
         results.append(
             Result("  largest process, its own memory", held, floor_bytes, own < FLOOR_BYTES if last else None)
         )
-        # The page cache of mapped files counts here for as long as nobody else wants that memory.
-        results.append(
-            Result("  largest process, pages of mapped files included", f"{resident / 1e9:.2f} GB", "-", None)
-        )
+        what, held = "  largest process, pages of mapped files included", f"{resident / 1e9:.2f} GB"
+        results.append(Result(what, held, floor_bytes, resident < FLOOR_BYTES if last else None))
     if len(sizes) > 1:
         growth = rates[-1] / rates[0]
         what = f"time a caption at {sizes[-1]:,} over that at {sizes[0]:,}"
