@@ -65,6 +65,11 @@ def create_file(path: Path, data: bytes) -> bool:
     temporary = _write_temporary(path, data)
     try:
         created = _link_or_rename(temporary, path)
+    except FileNotFoundError:
+        # Another creator was first, and took this temporary file for a leftover of a killed one.
+        if not path.exists():
+            raise
+        created = False
     finally:
         remove(temporary)
     sync_directory(path.parent)

@@ -129,6 +129,25 @@ def test_a_publication_refused_for_another_reason_keeps_the_source(tmp_path: Pat
     assert source.read_bytes() == b"content"
 
 
+def test_a_creator_whose_temporary_file_another_swept_away_is_told_that_it_came_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def swept(source: Path, target: Path) -> None:
+        os.unlink(source)
+        link(source, target)
+
+    path = tmp_path / "f"
+    monkeypatch.setattr(os, "link", swept)
+    with pytest.raises(FileNotFoundError):
+        files.create_file(path, b"second")
+    path.write_bytes(b"first")
+    assert not files.create_file(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [one.name for one in tmp_path.iterdir()] == ["f"]
+
+
 @pytest.mark.parametrize("write", [files.replace_file, files.create_file])
 def test_a_full_disk_raises_enospc_and_leaves_no_temporary_file(tmp_path: Path, write: object) -> None:
     with running(Process(disk_bytes=5)), pytest.raises(OSError) as raised:
