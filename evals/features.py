@@ -17,6 +17,7 @@ from evals.folder import Split
 from evals.images import batches, default_workers
 from evals.layers import Layer, encode_images
 from evals.model import ClipModel
+from evals.session import between_batches
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,7 @@ def _encode_split(model: ClipModel, split: Split, layers: tuple[Layer, ...], how
     done = 0
     with torch.inference_mode():
         for pixels in batches(images, model.preprocess, how.batch_size, workers, model.device.type == "cuda"):
+            between_batches()
             for part in encoder(pixels):
                 size = len(part[layers[0]])
                 for layer in layers:
@@ -120,6 +122,7 @@ def _encode_texts(model: ClipModel, texts: Sequence[str], how: Extraction) -> Fl
     parts: list[Floats] = []
     with torch.inference_mode():
         for start in range(0, len(different), how.batch_size):
+            between_batches()
             parts += encoder(model.tokenize(different[start : start + how.batch_size]))
     return np.concatenate(parts)[[place[text] for text in texts]]
 

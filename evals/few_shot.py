@@ -35,7 +35,11 @@ class Options:
 
 def run(options: Options) -> dict[str, Any]:
     """Return the record. Raises EvalError."""
-    arrays = read_arrays(Path(options.features).expanduser())
+    return evaluate(read_arrays(Path(options.features).expanduser()), options)
+
+
+def evaluate(arrays: Arrays, options: Options) -> dict[str, Any]:
+    """Return the record of arrays that have been read; `options.features` is not looked at. Raises EvalError."""
     accuracies = episode_accuracies(arrays, options)
     return {
         "task": "few_shot",

@@ -80,7 +80,11 @@ class Probe:
 
 def run(options: Options) -> dict[str, Any]:
     """Return the record. Raises EvalError."""
-    arrays = read_arrays(Path(options.features).expanduser())
+    return evaluate(read_arrays(Path(options.features).expanduser()), options)
+
+
+def evaluate(arrays: Arrays, options: Options) -> dict[str, Any]:
+    """Return the record of arrays that have been read; `options.features` is not looked at. Raises EvalError."""
     probe = linear_probe(arrays, options)
     scores, decay = probe.scores, options.protocol == "clip_benchmark"
     return {

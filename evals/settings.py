@@ -10,6 +10,7 @@ from evals.errors import EvalError
 from evals.features import Extraction
 from evals.folder import DataFolder, Split, open_folder
 from evals.model import ClipModel, open_model
+from evals.session import opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class ModelAndData:
         folder = open_folder(self.data)
         split = folder.split(self.split)
         split.check_count(self.images)
-        return open_model(self.model, self.pretrained, self.device, self.precision), folder, split
+        words = (self.model, self.pretrained, self.device, self.precision)
+        return opened(words, lambda: open_model(*words)), folder, split
 
     def extraction(self) -> Extraction:
         """How features are made."""

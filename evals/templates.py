@@ -23,7 +23,7 @@ def find_templates(text: str, folder: DataFolder) -> tuple[str, ...]:
         if not found:
             raise EvalError(f"templates=folder: {source} is missing; give templates=openai80, simple7 or a file")
     elif text in NAMED:
-        return _of_open_clip(text)
+        return named_templates(text)
     else:
         path = Path(text).expanduser()
         if not path.is_file():
@@ -47,8 +47,11 @@ def fill(template: str, name: str) -> str:
     return template.replace(MARK, name)
 
 
-def _of_open_clip(text: str) -> tuple[str, ...]:
-    import open_clip
-
+def named_templates(name: str) -> tuple[str, ...]:
+    """Return `openai80` or `simple7`, with {c}. Raises EvalError without open_clip, which has them."""
+    try:
+        import open_clip
+    except ImportError as error:
+        raise EvalError(f"templates={name}: open_clip has them; pip install 'synthclip-hpc[train]'") from error
     lists = {"openai80": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple7": open_clip.SIMPLE_IMAGENET_TEMPLATES}
-    return tuple(template(MARK) for template in lists[text])
+    return tuple(template(MARK) for template in lists[name])

@@ -9,7 +9,7 @@ because
 - an output appears under its final name whole or not at all, and the first one stays (`publication.publish_shard`),
 - the marker is written after the output and is the only truth about a shard (`marker.is_done`),
 - a finished phase is sealed by one manifest of its markers (`seal.write_seal`), whose hash is what the next phase
-  builds on.
+  builds on; then its markers may be folded into one file (`folding.fold_markers`).
 
 No locks, no server, no clock comparison between hosts. Nothing here knows Slurm or torch, and pyarrow is imported only
 by the functions of `table` that use it.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sharding import files
 from sharding.directory import PhaseDirectory
-from sharding.marker import CountsError, Marker, MarkerError, read_marker
+from sharding.folding import unfold_markers
+from sharding.marker import CountsError, Marker, MarkerError, shard_marker
 from sharding.plan import Plan
 from sharding.publication import check_counts, move_to_bad
 from sharding.seal import Seal, SealError, load_seal
@@ -42,7 +43,7 @@ def verify(directory: PhaseDirectory, plan: Plan) -> list[Problem]:
         found = list(_shard_problems(directory, plan, shard))
         problems += found
         if not found and seal is not None:
-            marker = read_marker(directory.marker_path(shard))
+            marker = shard_marker(directory, shard)
             entry = sealed.get(shard)
             if entry is None or (entry.sha256, entry.counts) != (marker.sha256, marker.counts):
                 problems.append(
@@ -59,6 +60,8 @@ def repair(directory: PhaseDirectory, problems: Sequence[Problem]) -> list[int]:
     marker goes last.
     """
     if problems:
+        # What is folded belongs to the seal: with shards open again each marker is a file of its own.
+        unfold_markers(directory)
         move_to_bad(directory, directory.seal_path)
     reopened = set()
     for problem in problems:
@@ -83,6 +86,7 @@ def reopen(directory: PhaseDirectory, plan: Plan) -> list[int]:
     for shard in shards:
         move_to_bad(directory, directory.data_path(shard, plan.suffix))
         move_to_bad(directory, directory.marker_path(shard))
+    move_to_bad(directory, directory.folded_path)
     move_to_bad(directory, directory.inputs_path)
     return shards
 
@@ -97,7 +101,7 @@ def _seal_problems(directory: PhaseDirectory, plan: Plan, seal: Seal) -> Iterato
 def _shard_problems(directory: PhaseDirectory, plan: Plan, shard: int) -> Iterator[Problem]:
     marker_path, output = directory.marker_path(shard), directory.data_path(shard, plan.suffix)
     try:
-        marker = read_marker(marker_path)
+        marker = shard_marker(directory, shard)
     except FileNotFoundError:
         yield Problem(shard, marker_path, "sealed, but its marker is missing")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from sharding import files
 
 _ATTEMPT = re.compile(r"[A-Za-z0-9_-]+")
 _GROUP = re.compile(r"\d{3,}")
+_FOLDED = "folded.jsonl"
+_HEAD_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class PhaseDirectory:
         plan.json  inputs.json  seal.json
         data/000/00000.parquet          one output a shard
         markers/000/00000.json          one marker a shard
+        markers/folded.jsonl            or all markers of a sealed phase in one file
         partial/000/00000.<attempt>.part    work in progress, one file an attempt
         journals/<attempt>.jsonl        one event file an attempt
         bad/                            what `repair` and adoption moved aside
@@ -54,6 +58,11 @@ class PhaseDirectory:
         """The marker of a shard."""
         return self._fan_out("markers", shard) / f"{shard:05d}.json"
 
+    @property
+    def folded_path(self) -> Path:
+        """All markers of a sealed phase in one file; a marker of its own is newer than what stands there."""
+        return self.path / "markers" / _FOLDED
+
     def partial_path(self, shard: int, attempt: str) -> Path:
         """The record log of one attempt at a shard."""
         return self._fan_out("partial", shard) / f"{shard:05d}.{_checked(attempt)}.part"
@@ -81,11 +90,17 @@ class PhaseDirectory:
 
     def marked_shards(self) -> set[int]:
         """The shards that have a marker, by name alone: whether it is valid is for `marker.is_done`."""
-        return self._numbers("markers", ".json")
+        groups = files.list_directory(self.path / "markers")
+        found = self._numbers("markers", groups, ".json")
+        return found | set(range(self._num_folded())) if _FOLDED in groups else found
+
+    def own_markers(self) -> set[int]:
+        """The shards that have a marker file of their own, folded or not, by name alone."""
+        return self._numbers("markers", files.list_directory(self.path / "markers"), ".json")
 
     def output_shards(self, suffix: str) -> set[int]:
         """The shards that have an output, by name alone."""
-        return self._numbers("data", suffix)
+        return self._numbers("data", files.list_directory(self.path / "data"), suffix)
 
     def is_untouched(self) -> bool:
         """Whether nothing was made here: no output, marker, work in progress, bad file or seal; journals may be."""
@@ -102,10 +117,18 @@ class PhaseDirectory:
             raise ValueError(f"shard must be 0 or more, got {shard}")
         return self.path / kind / f"{shard // 1000:03d}"
 
-    def _numbers(self, kind: str, suffix: str) -> set[int]:
+    def _num_folded(self) -> int:
+        """How many markers are folded, as the first line says; 0 for a file that says nothing reliable."""
+        try:
+            head = json.loads(files.read_start(self.folded_path, _HEAD_BYTES).partition(b"\n")[0])
+            return int(head["num_shards"])
+        except (FileNotFoundError, ValueError, TypeError, LookupError):
+            return 0
+
+    def _numbers(self, kind: str, groups: list[str], suffix: str) -> set[int]:
         pattern = re.compile(r"(\d{5,})" + re.escape(suffix))
         found = set()
-        for group in files.list_directory(self.path / kind):
+        for group in groups:
             if _GROUP.fullmatch(group):
                 names = files.list_directory(self.path / kind / group)
                 found |= {int(match[1]) for name in names if (match := pattern.fullmatch(name))}

@@ -143,6 +143,24 @@ def read_file(path: Path, offset: int = 0) -> bytes:
         os.close(descriptor)
 
 
+def read_start(path: Path, num_bytes: int) -> bytes:
+    """The first bytes of a file, `num_bytes` at most."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, num_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory unless something is in it; one that is gone already is what was wanted."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
 def size_bytes(path: Path) -> int:
     """The size of a file, asked of the opened file: on NFS a bare `stat` may answer from a stale cache."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args
 
 from sharding import files, schema
 from sharding.directory import PhaseDirectory
+from sharding.folded import folded_line
 from sharding.plan import Plan
 
 Promise = Literal["bytes", "items"]
@@ -89,13 +90,27 @@ class Marker:
 
 
 def read_marker(path: Path) -> Marker:
-    """The marker in a file.
+    """The marker in a file. For the marker of a shard, which may be folded, there is `shard_marker`.
 
     Raises FileNotFoundError if there is none, MarkerError for everything else that is wrong with it: torn or foreign
     content, missing or mistyped fields, counts that do not add up, a newer schema.
     """
-    what = str(path)
-    value = schema.parse(files.read_file(path), what, MarkerError)
+    return _parse(files.read_file(path), str(path))
+
+
+def shard_marker(directory: PhaseDirectory, shard: int) -> Marker:
+    """The marker of a shard: its own file, else what was folded of it. Raises as `read_marker`."""
+    try:
+        return read_marker(directory.marker_path(shard))
+    except FileNotFoundError:
+        line = folded_line(directory, shard)
+        if line is None:
+            raise
+    return _parse(line, f"{directory.folded_path}, shard {shard}")
+
+
+def _parse(data: bytes, what: str) -> Marker:
+    value = schema.parse(data, what, MarkerError)
     sha256, promise = schema.text(value, "sha256", what, MarkerError), schema.text(value, "promise", what, MarkerError)
     if not _SHA256.fullmatch(sha256):
         raise MarkerError(f"{what}: field 'sha256' must be 64 hexadecimal digits, got {sha256!r}")
@@ -132,7 +147,7 @@ def done_marker(directory: PhaseDirectory, plan: Plan, shard: int) -> Marker:
     """
     path = directory.marker_path(shard)
     try:
-        marker = read_marker(path)
+        marker = shard_marker(directory, shard)
     except FileNotFoundError:
         raise MarkerError("no marker") from None
     if marker.plan_hash != plan.hash:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sharding import files
 from sharding.directory import PhaseDirectory
-from sharding.marker import Counts, CountsError, Marker, MarkerError, Promise, done_marker, read_marker
+from sharding.marker import Counts, CountsError, Marker, MarkerError, Promise, done_marker, shard_marker
 from sharding.plan import Plan, ShardRange
 
 Inspect = Callable[[Path, Plan, ShardRange], Counts]
@@ -118,7 +118,7 @@ def adopt_output(
 
 def _is_foreign(directory: PhaseDirectory, plan: Plan, shard: int) -> bool:
     try:
-        marker = read_marker(directory.marker_path(shard))
+        marker = shard_marker(directory, shard)
     except (FileNotFoundError, MarkerError):
         return False
     return (marker.plan_hash, marker.shard) != (plan.hash, shard)

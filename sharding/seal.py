@@ -86,7 +86,7 @@ def collect_seal(directory: PhaseDirectory, plan: Plan, inputs_hash: str) -> Sea
     Equal markers (provenance aside) give equal seals, whoever reads them and when. Markers of shards that the plan
     does not have are not looked at. Raises PhaseIncomplete if shards are missing.
     """
-    shards = tuple(_sealed(marker) for marker in _read_markers(directory, plan, inputs_hash))
+    shards = tuple(seal_entry(marker) for marker in _read_markers(directory, plan, inputs_hash))
     data = _encode(Seal(plan.stage, plan.phase, plan.hash, inputs_hash, shards))
     return _decode(data, str(directory.seal_path))
 
@@ -117,7 +117,8 @@ def load_seal(directory: PhaseDirectory) -> Seal | None:
     return _decode(data, str(directory.seal_path))
 
 
-def _sealed(marker: Marker) -> SealedShard:
+def seal_entry(marker: Marker) -> SealedShard:
+    """What a seal says of the shard that a marker speaks of."""
     return SealedShard(marker.shard, marker.size_bytes, marker.sha256, marker.counts, marker.promise)
 
 

@@ -12,11 +12,16 @@ VERBS = {
     "preview": "write a few captions and show how they come about",
     "coverage": "which concepts a set of captions covers, before and after balancing",
     "sample": "a contact sheet of the images there are so far",
+    "probe": "do one shard as a job, measure it, and forecast the rest",
+    "report": "write the report of a run as it stands",
     "status": "what is done, what runs, what failed",
+    "failures": "what failed, grouped, and whom each group follows",
+    "why": "one shard's whole story",
     "resume": "start again what is neither finished nor alive",
     "cancel": "end what is alive",
     "verify": "check all checksums",
     "repair": "reopen what verify found bad",
+    "clean": "remove what is not needed any more",
 }
 
 

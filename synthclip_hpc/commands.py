@@ -56,6 +56,8 @@ class LaunchOptions(ConfigOptions):
     """Print the plan and the sbatch script; write nothing, submit nothing."""
     assume_ended: bool = False
     """Treat earlier submissions as ended when the queue cannot be asked."""
+    estimate_from: Optional[str] = None
+    """Another run, whose measured speed `dry-run` goes by while this run has done nothing of the kind."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class SubmitOptions(LaunchOptions):
     """Named configuration to start from."""
     upstream: bool = False
     """Also submit the stages that must come first."""
+    yes: bool = False
+    """Submit without asking, however many GPU hours it may take."""
 
 
 # Keys whose value may be a path, each with the names that mean something else.

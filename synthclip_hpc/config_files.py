@@ -6,6 +6,7 @@ would let a wrong default through.
 
 from __future__ import annotations
 
+import functools
 import tomllib
 import typing
 from importlib import resources
@@ -73,8 +74,11 @@ def to_table(config: RunConfig) -> dict[str, Any]:
 def field_type(key: str, cls: Any = RunConfig) -> Any:
     """Return the annotated type of the field at a dotted key."""
     for name in key.split("."):
-        cls = typing.get_type_hints(cls)[name]
+        cls = _type_hints(cls)[name]
     return cls
+
+
+_type_hints = functools.cache(typing.get_type_hints)
 
 
 def _leaves(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import shlex
 import sys
 import time
 from collections import Counter
@@ -17,7 +18,9 @@ from typing import Any
 
 from sharding.journal import Journal, read_events
 from slurm.attempt import Attempt, RequeueRefused, requeue
+from slurm.avoidance import avoid_node
 from slurm.commands import run_command
+from synthclip_hpc.node_check import CAUSE
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission
 
@@ -27,6 +30,8 @@ JITTER_S = 20.0
 """Elements that start together ask accounting within so many seconds."""
 SINCE_SLACK_S = 3600.0
 """Accounting is asked from so long before the submission was made: its clock may differ from the submit host's."""
+_TRIES, _BETWEEN_TRIES_S = 4, 0.5
+"""An element that was requeued an instant ago may not count as waiting yet."""
 # Slurm's word for a preempted life is often REQUEUED; those that the element requeued itself are told by its journal.
 _CAUSE_OF_STATE = {"node_failure": "node_failure", "preemption": "preemption", "requeue": "preemption"}
 
@@ -61,6 +66,41 @@ def after_orphaned(run: Run, submission: Submission, attempt: Attempt) -> bool:
     return _requeue(journal, attempt, "unknown")
 
 
+def after_unfit(run: Run, submission: Submission, attempt: Attempt) -> bool:
+    """Requeue this element, whose node is unfit, so that another node does its share; False when that is in vain.
+
+    In vain it is when Slurm has chosen the same node again, when `retries.unfit_nodes` others were unfit as well, and
+    when Slurm refuses. The shards then stay open for `resume`.
+    """
+    journal = Journal(run.phase(submission.stage, submission.phase).journal_path(attempt.name))
+    if attempt.is_array:
+        _keep_away(journal, attempt.job, attempt.node)  # those that wait would be drawn in one after the other
+    lives = _earlier_lives(run, submission, attempt).values()
+    unfit = [life.node for life in lives if life.cause == CAUSE]
+    limit = submission.config.retries.unfit_nodes
+    if attempt.node in unfit or len(unfit) >= limit:
+        journal.event("left_open", cause=CAUSE, count=len(unfit) + 1, limit=limit, nodes=[*unfit, attempt.node])
+        nodes = ",".join(sorted({*unfit, attempt.node}))
+        go_on = f"python -m synthclip_hpc.resume run={shlex.quote(str(run.path))} exclude={nodes}"
+        print(f"the shards stay open: {go_on}", file=sys.stderr)
+        return False
+    if not _requeue(journal, attempt, CAUSE):
+        return False
+    # Slurm changes only what waits, so this comes last; it leaves some seconds until it kills this process.
+    _keep_away(journal, attempt.element_id, attempt.node, tries=_TRIES)
+    return True
+
+
+def _keep_away(journal: Journal, job_id: str, node: str, tries: int = 1) -> None:
+    refused = avoid_node(job_id, node)
+    for _ in range(tries - 1):
+        if refused is None:
+            break
+        time.sleep(_BETWEEN_TRIES_S)
+        refused = avoid_node(job_id, node)
+    journal.event("node_avoided" if refused is None else "node_not_avoided", node=node, job=job_id, reason=refused)
+
+
 def may_start(run: Run, submission: Submission, attempt: Attempt) -> None:
     """End this attempt before it starts when its element was interrupted too often by one cause.
 
@@ -93,6 +133,7 @@ class _Life:
 
     started: float | None = None
     cause: str | None = None
+    node: str = ""
 
 
 def _causes(lives: Mapping[int, _Life]) -> Counter[str]:
@@ -118,7 +159,8 @@ def _read_life(events: Sequence[dict[str, Any]], submission: str) -> _Life | Non
     life, is_mine = _Life(), True
     for event in events:
         if event["event"] == "start":
-            life, is_mine = _Life(started=event.get("time")), event.get("submission", submission) == submission
+            life = _Life(started=event.get("time"), node=str(event.get("node", "")))
+            is_mine = event.get("submission", submission) == submission
         elif event["event"] == "requeue":
             life.cause = event.get("cause")
     return life if is_mine else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from synthclip_hpc.errors import UserError, nearest
 
 STAGES = ("concepts", "captions", "balance", "render", "merge", "train", "eval", "report")
-BUILT = ("concepts", "captions", "balance", "render", "merge", "train")
+BUILT = ("concepts", "captions", "balance", "render", "merge", "train", "eval", "report")
 
 
 def parse_stages(text: str) -> list[str]:

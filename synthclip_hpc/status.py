@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from synthclip_hpc.commands import RunOptions, existing_run, parse_run_options
 from synthclip_hpc.errors import run_command
+from synthclip_hpc.run import Run, resolve_run
+
+if TYPE_CHECKING:
+    from synthclip_hpc.monitor.snapshot import Snapshot
 
 REFRESH_S = 2.0
 
@@ -17,43 +25,113 @@ class StatusOptions(RunOptions):
     """Options of `status`."""
 
     once: bool = False
-    """Print one snapshot and end (what happens anyway when the output is no terminal)."""
+    """Print one snapshot and end (what happens anyway where the output is no terminal, or one without colours)."""
     json: bool = False
     """Print one snapshot as JSON (schema 1) and end."""
+    demo: bool = False
+    """Play a recorded run: the screen without a run or a cluster."""
 
 
 def status(argv: list[str]) -> int:
     """Show the run; return the exit code."""
     options = parse_run_options(StatusOptions, argv, "python -m synthclip_hpc.status", "Show the state of a run.")
-    run = existing_run(options.run)
+    is_once = options.once or options.json or not is_terminal(os.environ)
+    if options.demo:
+        return _play(options, is_once)
+    if _names_no_run(options) and not options.json:
+        from synthclip_hpc.recent import recent_runs
+
+        runs = recent_runs()
+        if runs and (is_once or not _has_screen()):
+            from synthclip_hpc.monitor.summary import lines_of
+
+            print("\n".join(lines_of(map(Run, runs))))
+            return 0
+        if runs:
+            from synthclip_hpc.screen.session import choose_run
+
+            chosen = choose_run(runs)
+            return 0 if chosen is None else _show(Run(chosen), options, is_once)
+    return _show(existing_run(options.run), options, is_once)
+
+
+def is_terminal(environ: Mapping[str, str]) -> bool:
+    """Tell whether there is a terminal with colours to show a screen on."""
+    has_colours = environ.get("TERM", "") not in ("", "dumb", "unknown") and not environ.get("NO_COLOR")
+    return sys.stdout.isatty() and sys.stdin.isatty() and has_colours
+
+
+def _names_no_run(options: StatusOptions) -> bool:
+    return options.run is None and not os.environ.get("SYNTHCLIP_RUN") and not resolve_run(None).exists()
+
+
+def _has_screen() -> bool:
+    return importlib.util.find_spec("textual") is not None
+
+
+def _show(run: Run, options: StatusOptions, is_once: bool) -> int:
     run.load_config()
     from synthclip_hpc.launch.environment import use_latest
     from synthclip_hpc.monitor.watcher import Watcher
     from synthclip_hpc.submissions import all_submissions
 
     use_latest(all_submissions(run))
-    watcher = Watcher(run)
-    snapshot = watcher.look()
-    if options.json:
+    if is_once:
+        _print(Watcher(run).look(), options.json)
+        return 0
+    from synthclip_hpc.recent import remember_run
+
+    remember_run(run.path)
+    if not _has_screen():
+        return _follow(Watcher(run).look)
+    from synthclip_hpc.screen.feed import LiveFeed
+    from synthclip_hpc.screen.session import show_run
+
+    return show_run(LiveFeed(run), str(run.path))
+
+
+def _play(options: StatusOptions, is_once: bool) -> int:
+    from synthclip_hpc.monitor.recording import DEMO, load
+
+    recording = load(DEMO)
+    if is_once:
+        _print(recording.frames[-1].snapshot, options.json)
+        return 0
+    if not _has_screen():
+        frames = iter(recording.frames)
+        return _follow(lambda: next(frames, recording.frames[-1]).snapshot)
+    from synthclip_hpc.screen.recorded import RecordedFeed
+    from synthclip_hpc.screen.session import show_run
+
+    return show_run(RecordedFeed(recording), "a recorded run")
+
+
+def _print(snapshot: Snapshot, as_json: bool) -> None:
+    if as_json:
         import json
 
         print(json.dumps(snapshot.to_json(), indent=1))
-        return 0
+        return
     from rich.console import Console
 
     from synthclip_hpc.monitor.view import render
 
-    console = Console()
-    if options.once or not sys.stdout.isatty():
-        console.print(render(snapshot))
-        return 0
+    Console().print(render(snapshot))
+
+
+def _follow(look: Callable[[], Snapshot]) -> int:
+    """Show the table alone, again and again: what there is without the extra `screen`."""
+    from rich.console import Console, Group
     from rich.live import Live
 
-    with Live(render(snapshot), console=console, auto_refresh=False, screen=True) as live:
+    from synthclip_hpc.monitor.view import render
+
+    hint = "more to see and to press with: pip install 'synthclip-hpc[screen]'"
+    with Live(Group(render(look()), hint), console=Console(), auto_refresh=False, screen=True) as live:
         try:
             while True:
                 time.sleep(REFRESH_S)
-                live.update(render(watcher.look()), refresh=True)
+                live.update(Group(render(look()), hint), refresh=True)
         except KeyboardInterrupt:
             return 0
 

@@ -27,7 +27,7 @@ def submit(argv: list[str]) -> int:
     stages = with_upstream(run, config, parse_stages(options.stage), options.upstream)
     if options.stage == "all" and (left_out := [stage for stage in STAGES if stage not in BUILT]):
         print(f"stage=all: this version builds {', '.join(BUILT)}; left out: {', '.join(left_out)}")
-    return carry_out(run, config, stages, cluster, options)
+    return carry_out(run, config, stages, cluster, options, ask=not options.yes)
 
 
 def main() -> int:

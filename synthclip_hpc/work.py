@@ -27,6 +27,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.gpu_samples import sampled_gpu
 from synthclip_hpc.lanes import LaneEnded, Lanes, SafePoint
 from synthclip_hpc.models.start_delay import start_delay_s
+from synthclip_hpc.own_frames import frame_of
 from synthclip_hpc.run import Run
 from synthclip_hpc.stages.phase import Phase, ShardTaken, ShardTask
 
@@ -54,6 +55,8 @@ class Bench:
     """Its name; None when the command that submits does the work itself."""
     num_elements: int = 1
     """Elements of the submission, which may all start at once."""
+    check_node: Callable[[], None] = lambda: None
+    """Raises synthclip_hpc.node_check.NodeUnfit where work would be in vain; called before any is done."""
 
     @property
     def directory(self) -> PhaseDirectory:
@@ -108,6 +111,7 @@ def work(bench: Bench, shards: list[int], error_limit: int) -> list[int]:
     todo = [shard for shard in shards if not _finished(bench, shard)]
     if not todo:
         return failed
+    bench.check_node()
     with ExitStack() as stack:
         if num_gpus := bench.phase.gpus(bench.config):
             _wait(bench)
@@ -194,7 +198,8 @@ def describe(error: BaseException) -> dict[str, Any]:
     """Return what a journal keeps of an error."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
-    told = {"type": type(error).__name__, "message": str(error)[:2000], "where": where}
+    frame = frame_of(error.__traceback__)
+    told = {"type": type(error).__name__, "message": str(error)[:2000], "where": where, "frame": frame}
     if is_hopeless(error):
         # On a full disk a short line may still find room where a long one does not, and the reason is all there is.
         return told

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharding.deal import deal
 from sharding.drift import differences, explain
 from sharding.files import canonical_json
 from sharding.journal import Journal
@@ -24,8 +23,10 @@ from slurm.attempt import Attempt, from_environment
 from slurm.signals import StopFlag, Stopped
 from synthclip_hpc.config import flatten
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.node_check import CAUSE, EXIT_UNFIT, Look, NodeUnfit, look_at_node, within
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
+from synthclip_hpc.shares import shares_of
 from synthclip_hpc.submissions import Submission, load_submission
 from synthclip_hpc.work import Bench, bound_inputs, describe, work
 
@@ -33,13 +34,23 @@ if TYPE_CHECKING:
     from synthclip_hpc.config import RunConfig
 
 
+_LAST_WORDS_S = 120.0
+"""So long an element may take to tell that its node is unfit, and as long again to see to its share."""
+
+
 def run_attempt(
-    run: Run, submission: Submission, attempt: Attempt, element: int, stop: StopFlag, num_tasks: int = 1
+    run: Run,
+    submission: Submission,
+    attempt: Attempt,
+    element: int,
+    stop: StopFlag,
+    num_tasks: int = 1,
+    look: Look = look_at_node,
 ) -> str:
     """Work through one element's share; return how it ended, as the journal's `end` event says it.
 
     `completed`, `failed` (shards with errors of our own), `error` (the attempt itself), `notice` (advance notice of a
-    time limit or preemption), `terminated`, `orphaned`.
+    time limit or preemption), `terminated`, `orphaned`, `node_unfit` (what `look` found; nothing was done here).
     """
     directory = run.phase(submission.stage, submission.phase)
     journal = Journal(directory.journal_path(attempt.name))
@@ -54,7 +65,12 @@ def run_attempt(
         node=attempt.node,
         pid=os.getpid(),
     )
-    reason, detail = _how_it_ended(lambda: _element(run, submission, attempt, element, journal, stop, num_tasks))
+    reason, detail = _how_it_ended(lambda: _element(run, submission, attempt, element, journal, stop, num_tasks, look))
+    if reason == CAUSE:
+        # What makes the node unfit may be that nothing can be written any more.
+        if within(_LAST_WORDS_S, lambda: journal.event("end", reason=reason, **detail)):
+            journal.close()
+        return reason
     journal.event("end", reason=reason, signal=stop.signal_name, **detail)
     journal.close()
     return reason
@@ -68,6 +84,7 @@ def _element(
     journal: Journal,
     stop: StopFlag,
     num_tasks: int,
+    look: Look,
 ) -> str:
     phase = find_phase(submission.stage, submission.phase)
     if num_tasks > 1 and phase.kind != "gang":
@@ -84,7 +101,7 @@ def _element(
         )
     config = submission.config
     _check_config(run, submission, config, plan)
-    shards = deal(submission.shards(), submission.num_elements, element, contiguous=phase.contiguous)
+    shards = shares_of(submission, phase, plan, [element])[element]
     bench = Bench(
         run=run,
         phase=phase,
@@ -96,8 +113,26 @@ def _element(
         stop=stop,
         submission=submission.name,
         num_elements=submission.num_elements,
+        check_node=lambda: _check_node(look, run, submission, attempt.node),
     )
     return "failed" if work(bench, shards, config.retries.errors) else "completed"
+
+
+def _check_node(look: Look, run: Run, submission: Submission, node: str) -> None:
+    """Raise NodeUnfit when something is wrong with this node, unless nobody wants to know."""
+    config = submission.config
+    if not config.retries.check_nodes:
+        return
+    num_gpus = find_phase(submission.stage, submission.phase).gpus(config)
+    if faults := look(run.phase(submission.stage, submission.phase).path, num_gpus):
+        raise NodeUnfit(node, faults)
+
+
+def _unfit_in_words(unfit: NodeUnfit) -> dict[str, Any]:
+    """Tell the log, and return what the journal keeps."""
+    print(f"{unfit}; its work is left to other nodes", file=sys.stderr)
+    faults = [{"part": fault.part, "message": fault.message} for fault in unfit.faults]
+    return {"type": "NodeUnfit", "message": str(unfit), "node": unfit.node, "faults": faults}
 
 
 def _check_config(run: Run, submission: Submission, config: RunConfig, plan: Plan) -> None:
@@ -116,6 +151,8 @@ def _how_it_ended(element: Callable[[], str]) -> tuple[str, dict[str, Any]]:
         return element(), {}
     except Stopped as stopped:
         return {"notice": "notice", "terminate": "terminated"}.get(stopped.reason, stopped.reason), {}
+    except NodeUnfit as unfit:
+        return CAUSE, _unfit_in_words(unfit)
     except Exception as error:
         traceback.print_exc()
         return "error", describe(error)
@@ -129,7 +166,7 @@ def run_local(run_path: str, submission_name: str, element: int, restart: int, s
     submission = load_submission(run, submission_name)
     attempt = Attempt(job=f"local{submission.number}", index=element, restart=restart, node=os.uname().nodename)
     reason = run_attempt(run, submission, attempt, element, stop)
-    return {"completed": 0, "failed": 1, "error": 1}.get(reason, 143)
+    return {"completed": 0, "failed": 1, "error": 1, CAUSE: EXIT_UNFIT}.get(reason, 143)
 
 
 def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
@@ -139,7 +176,7 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
     bare SIGTERM Slurm has decided already, and the process waits to be killed, so that the job's state tells the truth.
     """
     from slurm.submission import clear_stale_result
-    from synthclip_hpc.requeueing import after_notice, after_orphaned, may_start
+    from synthclip_hpc.requeueing import after_notice, after_orphaned, after_unfit, may_start
 
     stop = StopFlag()
     stop.install()
@@ -169,15 +206,30 @@ def run_on_slurm(run_path: str, submission_name: str, element: int) -> None:
         wait_to_be_killed(limit_s=120)
     if reason == "orphaned":
         after_orphaned(run, submission, attempt)
+    if reason == CAUSE:
+        within(_LAST_WORDS_S, lambda: after_unfit(run, submission, attempt))
+        sys.exit(EXIT_UNFIT)
     sys.exit(1 if reason in ("failed", "error") else 143)
 
 
 def _accompany(run: Run, submission: Submission, attempt: Attempt, stop: StopFlag) -> None:
     """Be another node's worker of a gang. What becomes of the job is the first node's to decide, so this one waits."""
     from slurm.signals import wait_to_be_killed
-    from synthclip_hpc.requeueing import after_orphaned
+    from synthclip_hpc.requeueing import after_orphaned, after_unfit
     from synthclip_hpc.stages.train.fit import accompany_on_slurm
 
+    try:
+        _check_node(look_at_node, run, submission, attempt.node)
+    except NodeUnfit as unfit:
+        told = _unfit_in_words(unfit)
+
+        def leave() -> None:
+            # One unfit node is enough for the whole gang to be of no use where it is.
+            Journal(run.phase(submission.stage, submission.phase).journal_path(attempt.name)).event(CAUSE, **told)
+            after_unfit(run, submission, attempt)
+
+        within(_LAST_WORDS_S, leave)
+        sys.exit(EXIT_UNFIT)
     try:
         accompany_on_slurm(run, submission, attempt, stop)
     except Stopped as stopped:

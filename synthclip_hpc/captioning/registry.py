@@ -9,12 +9,14 @@ from typing import Any
 
 from synthclip_hpc.captioning.answers.answering import Rules
 from synthclip_hpc.captioning.answers.cleaning import RULES_VERSION
+from synthclip_hpc.captioning.engines.emoji_wording import choices_hash
 from synthclip_hpc.captioning.engines.engine import Engine
 from synthclip_hpc.captioning.engines.runtime import dtype_name
 from synthclip_hpc.captioning.engines.template import TemplateEngine, template_prompts
 from synthclip_hpc.captioning.models.find import ModelFiles
 from synthclip_hpc.captioning.prompts import Prompts, find_prompts, names_concept
 from synthclip_hpc.config import CaptionsConfig, TemplateConfig, TransformersConfig, VllmConfig, flatten, get
+from synthclip_hpc.config.captions import WORDINGS
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.models.runtime import DEVICES, DTYPES
 
@@ -37,7 +39,7 @@ def uses_model(config: CaptionsConfig) -> bool:
 
 def prompts_of(config: CaptionsConfig) -> Prompts:
     """Return what the engine is asked."""
-    return template_prompts() if is_template(config) else find_prompts(config.prompt)
+    return template_prompts(config.template.wording) if is_template(config) else find_prompts(config.prompt)
 
 
 def rules_of(config: CaptionsConfig) -> Rules | None:
@@ -73,7 +75,7 @@ def check_engine(config: CaptionsConfig) -> None:
     for key in ("vllm.tensor_parallel", "vllm.cpu_cache_gib"):
         if (value := get(config, key)) < 1:
             raise UserError(f"captions.{key}={value}: wanted a whole number from 1")
-    for key, known in (("device", DEVICES), ("dtype", DTYPES)):
+    for key, known in (("device", DEVICES), ("dtype", DTYPES), ("template.wording", WORDINGS)):
         if (value := get(config, key)) not in known:
             raise UserError(f"captions.{key}={value}: no such {key}{nearest(value, known)}. Valid: {', '.join(known)}")
     if (config.engine, config.device) == ("vllm", "cpu") and config.vllm.tensor_parallel > 1:
@@ -102,7 +104,7 @@ def identity_of(config: CaptionsConfig, model: ModelFiles | None, prompts: Promp
     """Return everything about engine, model, prompts and rules that an answer can depend on, by name."""
     found: dict[str, Any] = {"captions.engine": config.engine, "captions.prompt.sha256": prompts.sha256}
     if is_template(config):
-        return found
+        return found | ({"captions.wording_choices": choices_hash()} if config.template.wording == "emoji" else {})
     found["captions.rules"] = RULES_VERSION
     found["captions.model.name"] = model_column(config, model)
     if model is not None:

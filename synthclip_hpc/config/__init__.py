@@ -18,9 +18,11 @@ from synthclip_hpc.config.captions import (
     VllmConfig,
 )
 from synthclip_hpc.config.concepts import BUILT_IN_BANKS, ConceptsConfig
+from synthclip_hpc.config.eval import EVAL_TASKS, GLYPH_SETS, PROBES, EvalConfig
 from synthclip_hpc.config.keys import flatten, get, with_values
 from synthclip_hpc.config.merge import MergeConfig
 from synthclip_hpc.config.render import RENDERERS, DiffusionConfig, GlyphsConfig, RenderConfig
+from synthclip_hpc.config.report import ReportConfig
 from synthclip_hpc.config.retries import RetriesConfig
 from synthclip_hpc.config.roles import execution, identity
 from synthclip_hpc.config.slurm import SlurmConfig
@@ -36,11 +38,16 @@ __all__ = [
     "CaptionsConfig",
     "ConceptsConfig",
     "DiffusionConfig",
+    "EVAL_TASKS",
+    "EvalConfig",
+    "GLYPH_SETS",
     "GlyphsConfig",
     "MATCH_CASES",
     "MergeConfig",
+    "PROBES",
     "RENDERERS",
     "RenderConfig",
+    "ReportConfig",
     "RetriesConfig",
     "RunConfig",
     "SlurmConfig",
@@ -71,6 +78,8 @@ class RunConfig:
     render: RenderConfig = field(default_factory=RenderConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     retries: RetriesConfig = field(default_factory=RetriesConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 

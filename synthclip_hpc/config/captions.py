@@ -13,12 +13,16 @@ from synthclip_hpc.config.roles import execution, identity
 # What ships with the package: names that are no paths.
 BUILT_IN_PROMPTS = ("paper", "released", "unconditioned", "topics", "in-context")
 BUILT_IN_MODELS = ("smollm2",)
+WORDINGS = ("clip", "emoji")
 
 
 @dataclass(frozen=True)
 class TemplateConfig:
     """The `template` engine."""
 
+    wording: str = identity("clip")
+    """`clip` (CLIP's 80 zero-shot templates), or `emoji` (187 short ones for pictures of emoji: the name, in some a
+    background's colour or a second emoji)."""
     items_per_s: float = execution(0.0)
     """Slow the engine down to so many captions a second and worker, for trials and drills (0 = full speed)."""
 

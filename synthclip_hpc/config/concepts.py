@@ -11,7 +11,7 @@ from typing import Optional
 from synthclip_hpc.config.roles import identity
 
 # Banks that ship with the package: names that are no paths.
-BUILT_IN_BANKS = ("wordnet", "emoji")
+BUILT_IN_BANKS = ("wordnet", "emoji", "emoji-demo")
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class ConceptsConfig:
     """Which concepts captions are written for."""
 
     bank: str = identity("wordnet")
-    """Concept bank: `wordnet` (the numbers 0 to 99 and 86,554 names), `emoji` (446 nouns), or a path: text (a concept a
-    line; `#` starts no comment), JSON list such as MetaCLIP's metadata.json, or TSV (first column); also packed (.gz,
-    .zst)."""
+    """Concept bank: `wordnet` (the numbers 0 to 99 and 86,554 names), `emoji` (446 nouns), `emoji-demo` (100 of them),
+    or a path: text (a concept a line; `#` starts no comment), JSON list such as MetaCLIP's metadata.json, or TSV (first
+    column); also packed (.gz, .zst)."""
     subset: Optional[str] = identity(None)
     """Part of the bank, before `limit` and `sample`: `captions=FILE` (the concepts that its captions name: the paper's
     C_CC3M) or `random=K` (C_rand)."""

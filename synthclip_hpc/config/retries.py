@@ -21,3 +21,7 @@ class RetriesConfig:
     """Shards that may fail with an error of our own before the attempt ends."""
     unknown: int = execution(20)
     """Restarts whose cause nobody could tell (a worker found dead, one that accounting cannot explain)."""
+    unfit_nodes: int = execution(3)
+    """Restarts after finding a node unfit (dead GPUs, a broken mount), each on another node."""
+    check_nodes: bool = execution(True)
+    """Look whether a node is fit before work begins there."""

@@ -30,6 +30,8 @@ class SlurmConfig:
     """Generic resources a node, e.g. `gpu:1`."""
     exclude: Optional[str] = execution(None)
     """Nodes to avoid, e.g. `n1,n7`."""
+    exclude_also: Optional[str] = execution(None)
+    """Nodes to avoid besides those that `exclude` or the profile names."""
     nodes: Optional[int] = execution(None)
     """Nodes for one job."""
     tasks_per_node: Optional[int] = execution(None)
@@ -58,3 +60,11 @@ class SlurmConfig:
     """Container command put before python, e.g. `apptainer exec --nv image.sif`."""
     signal_lead_s: Optional[int] = execution(None)
     """Warning time before the time limit, in seconds."""
+    confirm_gpu_hours: float = execution(100.0)
+    """GPU hours above which `submit` asks first; where nobody can be asked it wants `yes=true`."""
+    gpu_watts: float = execution(400.0)
+    """What one GPU draws at work, for the energy of `dry-run` (an A100's limit: 400)."""
+
+
+# Keys that are the commands' own: no profile may name them, and Slurm is never asked for them.
+OWN_KEYS = ("profile", "exclude_also", "confirm_gpu_hours", "gpu_watts")

@@ -82,6 +82,8 @@ class TrainConfig:
     """How crops are resized: `bilinear` (the paper's) or `bicubic`."""
     crop_min: float = identity(0.5)
     """Smallest part of an image that a random crop covers (1 = the whole image)."""
+    color_jitter: float = identity(0.0)
+    """Random colours: saturation and brightness of a sample are multiplied by 1 - x to 1 + x each (0 = as they are)."""
     chunk_samples: int = identity(128)
     """Neighbouring samples that are read at once and stay together in the order of an epoch until they are shuffled
     within their group."""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from slurm.profiles import Profile, Resources, load_profile
 from slurm.submission import JobRequest, SubmissionRefused, render_script, submit_array, submit_job
 from synthclip_hpc.config import RunConfig, SlurmConfig
+from synthclip_hpc.config.slurm import OWN_KEYS
 from synthclip_hpc.config_files import to_table
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link
 from synthclip_hpc.launch.environment import present
+from synthclip_hpc.launch.nodes import parse_nodes
 from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
@@ -31,16 +33,22 @@ class Target:
     profile: Profile
     overrides: dict[str, Any]
     environment: dict[str, str | None]
+    exclude_also: str | None = None
+    """Nodes to leave alone besides those of the profile."""
 
     def resources(self, phase: Phase) -> Resources:
         """Return what a phase's jobs ask for."""
         if phase.jobs_like is not None:
-            return self.profile.for_stage(phase.jobs_like, self._place())
-        return self.profile.for_stage(phase.stage, self.overrides)
+            return self._sparing(self.profile.for_stage(phase.jobs_like, self._place()))
+        return self._sparing(self.profile.for_stage(phase.stage, self.overrides))
 
     def seal_resources(self) -> Resources:
         """Return what seal jobs ask for: a minute of one CPU on the same account, whatever the stage wanted."""
-        return self.profile.for_stage("seal", self._place())
+        return self._sparing(self.profile.for_stage("seal", self._place()))
+
+    def _sparing(self, resources: Resources) -> Resources:
+        nodes = [one for one in (resources.exclude, self.exclude_also) if one]
+        return replace(resources, exclude=",".join(nodes)) if self.exclude_also else resources
 
     def _place(self) -> dict[str, Any]:
         return {key: value for key, value in self.overrides.items() if key in _PLACE}
@@ -66,10 +74,10 @@ def find_target(config: RunConfig, cluster: str) -> Target:
             )
         os.environ.update(lab.environment())
         name = name or "onemachine"
-    given = {item.name: getattr(config.slurm, item.name) for item in fields(SlurmConfig) if item.name != "profile"}
+    given = {item.name: getattr(config.slurm, item.name) for item in fields(SlurmConfig) if item.name not in OWN_KEYS}
     overrides = {key: value for key, value in given.items() if value is not None}
     profile = load_profile(name, stages=(*STAGES, "seal")) if name else Profile("none")
-    return Target(cluster, profile, overrides, present())
+    return Target(cluster, profile, overrides, present(), parse_nodes("slurm.exclude_also", config.slurm.exclude_also))
 
 
 def num_elements(target: Target, phase: Phase, num_missing: int) -> int:
@@ -129,6 +137,7 @@ def claim_link(
         "job_name": run.job_name(phase.stage, phase.name),
         "time_min": resources.time_min,
         "signal_lead_s": resources.effective_signal_lead_s,
+        "asked": {key: getattr(resources, key) for key in ("nodes", "throttle", "cpus", "num_gpus")},
         "environment": target.environment,
         "after": after,
         "provenance": provenance,

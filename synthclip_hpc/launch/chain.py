@@ -28,10 +28,16 @@ class Link:
 
     phase: Phase
     plan: Plan
+    only: frozenset[int] | None = None
+    """The shards that this command may take of those that are missing; None: all."""
 
     def directory(self, run: Run) -> PhaseDirectory:
         """Return where the phase lives."""
         return run.phase(self.phase.stage, self.phase.name)
+
+    def chosen(self, shards: Sequence[int]) -> list[int]:
+        """Return those of the shards that this command may take."""
+        return [shard for shard in shards if self.only is None or shard in self.only]
 
 
 def lay_out(config: RunConfig, stages: Sequence[str], run: Run | None = None) -> list[Link]:
@@ -176,7 +182,12 @@ def is_sealed(run: Run, link: Link) -> bool:
 
 
 def missing_shards(run: Run, link: Link) -> list[int]:
-    """Return the shards without a valid marker; opens the markers that a directory listing shows."""
+    """Return the shards without a valid marker that this command may take; reads as `unfinished_shards` does."""
+    return link.chosen(unfinished_shards(run, link))
+
+
+def unfinished_shards(run: Run, link: Link) -> list[int]:
+    """Return all shards without a valid marker; opens the markers that a directory listing shows."""
     directory = link.directory(run)
     marked = sorted(directory.marked_shards())
     with ThreadPoolExecutor(_READERS) as pool:

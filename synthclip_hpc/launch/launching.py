@@ -16,7 +16,7 @@ from sharding.seal import load_seal
 from synthclip_hpc import provenance
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError, nearest
-from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards
+from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards, unfinished_shards
 from synthclip_hpc.launch.liveness import NO_CLUSTER, earlier_living, is_being_submitted, living, open_submissions
 from synthclip_hpc.place import Place, local_place
 from synthclip_hpc.run import Run
@@ -81,6 +81,36 @@ def start(run: Run, links: Sequence[Link], config: RunConfig, cluster: str, *, a
     asked; phases submitted before that stay submitted and are found by the next call.
     """
     return _Starter(run, links, config, cluster, assume_ended).start()
+
+
+def start_shards(
+    run: Run,
+    link: Link,
+    shards: Sequence[int],
+    config: RunConfig,
+    cluster: str,
+    *,
+    assume_ended: bool = False,
+    **facts: Any,
+) -> Submission | None:
+    """Submit these missing shards of one phase and nothing else; None when another command was faster.
+
+    `facts` are kept in the submission's record. Raises what `start` raises, and UserError when the phase is at work.
+    """
+    starter = _Starter(run, [link], config, cluster, assume_ended)
+    starter._look_around([link])
+    if at_work := [one.name for one in starter.alive if f"{one.stage}/{one.phase}" == link.phase.key]:
+        raise UserError(f"run={run.path}: {link.phase.key} is at work already, as {', '.join(at_work)}")
+    starter.after = starter._wait_for_upstream(link)
+    submission = starter._submit(link, shards)
+    if submission is None:
+        return None
+    submission = update(submission, **facts)  # before a supervisor writes into the record as well
+    if starter.local:
+        from synthclip_hpc.launch.local import start_supervisor
+
+        start_supervisor(run, [submission])
+    return submission
 
 
 class _Starter:
@@ -157,10 +187,19 @@ class _Starter:
             self.started.lines.append(f"{key}: done now ({link.plan.num_items} items)")
             return True
         running = [one for one in self.alive if (one.stage, one.phase) == (link.phase.stage, link.phase.name)]
+        if running and link.only:
+            raise UserError(
+                f"only=...: {key} is at work as {running[-1].name}, which has its shards already; wait for its end, or "
+                f"run: python -m synthclip_hpc.cancel stage={link.phase.stage} run={self.run.path}"
+            )
         if running:
             return self._join(link, running[-1])
-        missing = missing_shards(self.run, link)
-        if not missing and not self.waits:
+        unfinished = unfinished_shards(self.run, link)
+        missing = link.chosen(unfinished)
+        if unfinished and not missing:
+            self.started.lines.append(f"{key}: left open (missing: {len(unfinished)} of {link.plan.num_shards} shards)")
+            return False
+        if not unfinished and not self.waits:
             from synthclip_hpc.sealing import seal_phase
 
             seal_phase(self.run, link.phase.stage, link.phase.name)
@@ -176,7 +215,9 @@ class _Starter:
             f"{key}: {covered} in {submission.num_elements} elements, submission {submission.name}{_ids(submission)}"
         )
         self.after, self.waits = last_job(submission), True
-        return True
+        if left := len(unfinished) - len(missing):
+            self.started.lines.append(f"{key}: {left} of its shards left open, with what builds on them, for resume")
+        return not left
 
     def _join(self, link: Link, submission: Submission) -> bool:
         """Take note of a submission that is alive; one whose command died before its seal job gets that job now."""

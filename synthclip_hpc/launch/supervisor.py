@@ -17,6 +17,7 @@ from pathlib import Path
 from sharding.journal import Journal
 from sharding.seal import load_seal
 from synthclip_hpc.launch.liveness import living
+from synthclip_hpc.node_check import EXIT_UNFIT
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.place import devices_of_worker
 from synthclip_hpc.processes import identify
@@ -94,7 +95,7 @@ class Supervisor:
 
     def _after(self, worker: Worker, code: int) -> Worker | None:
         self.journal.event("worker_ended", element=worker.element, restart=worker.restart, exit_code=code)
-        if self.stopping or code in (0, _OWN_ERROR):
+        if self.stopping or code in (0, _OWN_ERROR, EXIT_UNFIT):
             return None
         if worker.restart >= self.restart_limit:
             self.journal.event(

@@ -8,40 +8,81 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from slurm.accounting import AccountingRow, AccountingSnapshot, ended_by, match_lives
 from synthclip_hpc.monitor.journals import Story
 
-CAUSES = ("preemption", "timeout", "node_failure", "failure", "requeue", "cancelled", "unknown")
+CAUSES = ("preemption", "timeout", "node_failure", "failure", "requeue", "cancelled", "node_unfit", "unknown")
+
+ASK_FOR_S = 3600.0
+"""Accounting lags; for so long after an attempt's last word it may still learn how that ended."""
 
 _TERMINATED = (-15, 143)
 """Exit codes of a local worker after SIGTERM: before its handler was there, and after."""
-_FROM_JOURNAL = {"failed": "failure", "error": "failure", "gave_up": "failure"}
+_FROM_JOURNAL = {"failed": "failure", "error": "failure", "gave_up": "failure", "node_unfit": "node_unfit"}
 
 
 def explain(
     stories: Iterable[Story], running: set[str], ask: Callable[[Sequence[str]], AccountingSnapshot]
 ) -> tuple[Mapping[str, int], AccountingSnapshot | None]:
-    """Count causes over all attempts that ended without finishing their share.
+    """Count causes over all attempts that ended without finishing their share: `Causes` for one look alone."""
+    causes = Causes()
+    found = causes.explain(stories, running, ask, now=0.0)
+    return Counter(found.values()), causes.answer
 
-    `running` names the attempts that are alive. `ask` is called once at most, with the job ids of attempts whose end no
-    journal explains: killed without a word, or ended by Slurm's SIGTERM, which does not say why it came.
-    """
-    stories = list(stories)
-    counts: Counter[str] = Counter()
-    vanished: list[Story] = []
-    for story in stories:
-        if story.role != "work" or story.name in running or _is_completed(story):
-            continue
-        if story.end_reason in _FROM_JOURNAL:
-            counts[_FROM_JOURNAL[story.end_reason]] += 1
-        elif story.requeue_cause is not None:
-            counts[story.requeue_cause] += 1
-        elif story.job.isdigit():
-            vanished.append(story)
-        else:
-            counts[_local_cause(story)] += 1
-    if not vanished:
-        return counts, None
-    answer = ask(sorted({story.job for story in vanished}))
-    counts.update(_from_accounting(vanished, stories, answer.rows))
-    return counts, answer
+
+class Causes:
+    """Why attempts ended; what accounting has once told is not asked again."""
+
+    def __init__(self) -> None:
+        self.answer: AccountingSnapshot | None = None
+        """The last answer of accounting; None while it was not needed."""
+        self._told: dict[tuple[str, float], str] = {}
+        """What accounting said of an attempt, by its name and start."""
+
+    def explain(
+        self,
+        stories: Iterable[Story],
+        running: set[str],
+        ask: Callable[[Sequence[str]], AccountingSnapshot],
+        now: float,
+    ) -> dict[str, str]:
+        """Return the cause of each attempt that ended without finishing its share, by name.
+
+        `running` names the attempts that are alive. `ask` is called once at most, with the job ids of attempts whose
+        end no journal explains: killed without a word, or ended by Slurm's SIGTERM, which does not say why it came.
+        What accounting does not know ASK_FOR_S after an attempt's last word is not asked again.
+        """
+        stories = list(stories)
+        found: dict[str, str] = {}
+        vanished: list[Story] = []
+        for story in stories:
+            if story.role != "work" or story.name in running or _is_completed(story):
+                continue
+            if story.end_reason in _FROM_JOURNAL:
+                found[story.name] = _FROM_JOURNAL[story.end_reason]
+            elif story.requeue_cause is not None:
+                found[story.name] = story.requeue_cause
+            elif not story.job.isdigit():
+                found[story.name] = _local_cause(story)
+            elif (told := self._told.get((story.name, story.started))) is not None:
+                found[story.name] = told
+            else:
+                vanished.append(story)
+        if vanished:
+            self._ask(vanished, stories, ask, now)
+            found |= {story.name: self._told.get((story.name, story.started), "unknown") for story in vanished}
+        return found
+
+    def _ask(
+        self,
+        vanished: Sequence[Story],
+        stories: Sequence[Story],
+        ask: Callable[[Sequence[str]], AccountingSnapshot],
+        now: float,
+    ) -> None:
+        self.answer = ask(sorted({story.job for story in vanished}))
+        causes = _from_accounting(vanished, stories, self.answer.rows)
+        for story, cause in zip(vanished, causes, strict=True):
+            too_late = self.answer.error is None and now > max(story.heard, story.ended) + ASK_FOR_S
+            if cause != "unknown" or story.superseded or too_late:
+                self._told[story.name, story.started] = cause
 
 
 def _from_accounting(

@@ -8,6 +8,7 @@ from typing import Any
 
 from slurm.queue import QueueRow, QueueSnapshot
 from synthclip_hpc.monitor.journals import PhaseJournals, Story
+from synthclip_hpc.monitor.waits import in_words
 from synthclip_hpc.submissions import Submission
 
 CLOCK_SKEW_S = 5.0
@@ -67,23 +68,23 @@ def phase_state(
     last_message = _last_message(stories)
     if running or any(row.state in ("RUNNING", "COMPLETING", "CONFIGURING") for row in rows):
         return "running", last_message
-    held = [row.reason for row in rows if "NeverSatisfied" in row.reason or "held" in row.reason.lower()]
-    if held:
-        return "blocked", f"Slurm says {held[0]}: cancel, then resume"
+    stuck = [row.reason for row in rows if row.state == "PENDING" and in_words(row.reason)[1]]
+    if stuck:
+        return "blocked", _why(stuck[0])
     waiting = [row for row in rows if not row.name.endswith("-seal")]
     if rows and not waiting:
         return "running", "the seal job checks that nothing is missing"
     pending = Counter(row.reason for row in waiting)
     if pending:
         reason = pending.most_common(1)[0][0]
-        if set(pending) == {"Dependency"}:
-            return "waiting", "waits for the stage before it"
-        if reason == "None":
-            return "pending", "Slurm has not looked at it yet"
-        return "pending", f"Slurm says {reason}"
+        return ("waiting" if set(pending) == {"Dependency"} else "pending"), _why(reason)
     if alive:
         started = any(story.submission == one.name for one in alive for story in stories)
         return ("running", last_message) if started else ("waiting", "waits for its turn")
     if causes.get("failure") or any(story.gave_up for story in stories):
         return "failed", last_message
     return ("partial", last_message) if stories else ("waiting", "planned, not submitted")
+
+
+def _why(reason: str) -> str:
+    return f"{in_words(reason)[0]} (Slurm: {reason})"

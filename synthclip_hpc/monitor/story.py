@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from synthclip_hpc.monitor.clocks import NodeClock
+from synthclip_hpc.monitor.tally import Tally
 
 _NAME = re.compile(r"(.+)_([^_]+)_(\d+)")
 
@@ -34,6 +37,14 @@ class Story:
     """Whether another life goes on in the same journal: job ids that repeat give the same name."""
     failed_shards: int = 0
     message: str = ""
+    ended: float = 0.0
+    """When it said that it ends, or was seen to have ended; 0 when nobody told."""
+    ready_s: float | None = None
+    """From its start until it could begin with the first shard."""
+    tally: Tally = field(default_factory=Tally)
+    clock: NodeClock = field(default_factory=NodeClock)
+    lost_events: int = 0
+    """Events that it could not write (a full disk)."""
 
     def __post_init__(self) -> None:
         match = _NAME.fullmatch(self.name)
@@ -46,6 +57,10 @@ class Story:
     def element_id(self) -> str:
         """The Slurm id of the element, as accounting spells it."""
         return f"{self.job}_{self.index}"
+
+    def silent_s(self, now: float) -> float:
+        """Return the seconds since it was heard of last, by the clock of whoever looks; never negative."""
+        return self.clock.age(self.heard, now)
 
     @property
     def is_over(self) -> bool:
@@ -60,8 +75,10 @@ class Story:
             self.restart, self.role = int(event.get("restart", self.restart)), str(event.get("role", "work"))
             self.node, self.submission = str(event.get("node", "")), str(event.get("submission", ""))
             self.started = float(event["time"])
+        elif name == "ready":
+            self.ready_s = max(0.0, float(event["time"]) - self.started) if self.started else None
         elif name == "end":
-            self.end_reason = str(event["reason"])
+            self.end_reason, self.ended = str(event["reason"]), float(event.get("time", 0.0))
             self.message = str(event.get("message") or self.message)
         elif name == "requeue":
             self.requeue_cause = str(event["cause"])
@@ -76,6 +93,7 @@ class Story:
         """Take in what the supervisor says of this worker, `worker_ended` or `gave_up`."""
         if event["event"] == "worker_ended":
             self.exit_code = int(event["exit_code"])
+            self.ended = self.ended or float(event["time"])
         else:
             self.gave_up = True
             self.message = f"interrupted {event['count']} times by {event['cause']}, limit {event['limit']}"

@@ -2,154 +2,192 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from sharding.plan import Plan, PlanError, load_plan
-from sharding.seal import SealError, load_seal
-from slurm.accounting import AccountingPoller, AccountingSnapshot
-from slurm.queue import QueuePoller, QueueSnapshot
+from slurm.queue import QueueSnapshot
+from synthclip_hpc.config import RunConfig
 from synthclip_hpc.launch.liveness import is_living, open_submissions, queue_names
-from synthclip_hpc.monitor.causes import explain
-from synthclip_hpc.monitor.journals import PhaseJournals
-from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot, Source, sum_stage, unreadable
-from synthclip_hpc.monitor.states import phase_state, running_attempts
+from synthclip_hpc.monitor.alarms import alarms_of
+from synthclip_hpc.monitor.evaluation import EvaluationWatch
+from synthclip_hpc.monitor.failure_watch import FailureWatch
+from synthclip_hpc.monitor.parts import EvaluationStatus, TrainingStatus
+from synthclip_hpc.monitor.phase_watch import Around, PhaseWatch
+from synthclip_hpc.monitor.slurm_view import SlurmView
+from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot, Source, StageStatus
+from synthclip_hpc.monitor.stamps import Stamp, stamp
+from synthclip_hpc.monitor.story import Story
+from synthclip_hpc.monitor.sums import sum_stage
+from synthclip_hpc.monitor.training import TrainingBook
 from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import BUILT
 from synthclip_hpc.submissions import Submission, all_submissions
 
-DAMAGED = "{} damaged: run verify, then repair"
-_SINCE_SLACK_S = 3600.0
-"""Accounting is asked from so long before the first submission: its clock may differ from the submit host's."""
+SHARE_OF_A_CORE = 0.009
+"""Looking again and again may cost so much: under a hundredth, with what the asking threads cost."""
+_SOONEST_S, _LATEST_S = 2.0, 15.0
 
 
 class Watcher:
-    """Takes snapshots of one run; the second and later ones read only what is new."""
+    """Takes snapshots of one run; the second and later ones read only what is new.
 
-    def __init__(self, run: Run) -> None:
+    Not for two threads at once. `pace_s` says when the next look is due.
+    """
+
+    def __init__(self, run: Run, patience_s: float | None = None, clock: Callable[[], float] | None = None) -> None:
+        """`patience_s`: how long a look waits for squeue and for sacct; None for as long as they take (10 s at most).
+
+        With patience they are asked in threads: one that hangs leaves the caller alive, and its source says so.
+        `clock`: seconds since 1970, in place of the host's (a run that is replayed).
+        """
         self.run = run
-        self._journals: dict[str, PhaseJournals] = {}
-        self._poller: QueuePoller | None = None
-        self._accounting = AccountingPoller()
-        self._submissions: list[Submission] = []
+        self.pace_s = _SOONEST_S
+        """Seconds until the next look, so that looking costs SHARE_OF_A_CORE: 2 to 15."""
+        self._clock = clock or time.time
+        self._slurm = SlurmView(patience_s, clock or time.monotonic)
+        self._failures = FailureWatch()
+        self._training, self._evaluation = TrainingBook(), EvaluationWatch()
+        self._watches: dict[str, PhaseWatch] = {}
+        self._has_looked = False
+        self._config: tuple[Stamp | None, RunConfig] | None = None
 
     def look(self) -> Snapshot:
-        """Take one snapshot: a listing a phase, one `squeue` if a job may be alive, `sacct` for vanished attempts."""
-        now = time.time()
-        submissions = self._submissions = all_submissions(self.run)
-        plans: dict[str, Plan] = {}
-        sealed: set[str] = set()
-        damaged: dict[str, str] = {}
-        for stage in BUILT:
-            for phase in phases_of(stage):
-                directory = self.run.phase(stage, phase.name)
-                try:
-                    plan = load_plan(directory)
-                    if plan is not None:
-                        plans[phase.key] = plan
-                        if load_seal(directory) is not None:
-                            sealed.add(phase.key)
-                except PlanError:
-                    damaged[phase.key] = DAMAGED.format("plan")
-                except SealError:
-                    damaged[phase.key] = DAMAGED.format("seal")
+        """Take one snapshot: a listing an active phase, one `squeue` if a job may be alive, `sacct` for the vanished.
+
+        Raises UserError when the run's own records (run.toml, submissions) cannot be read, or are of a newer version.
+        """
+        cpu = time.thread_time()
+        now = self._clock()
+        submissions = all_submissions(self.run)
+        watches = self._bound_phases()
+        sealed = {watch.key for watch in watches if watch.is_sealed}
         candidates = [one for one in open_submissions(submissions) if f"{one.stage}/{one.phase}" not in sealed]
-        queue = self._ask_queue(queue_names(candidates))
+        queue = self._slurm.queue(queue_names(candidates))
         alive = [one for one in candidates if _alive(one, queue)]
-        stages = []
-        for stage in BUILT:
-            phases = []
-            for phase in phases_of(stage):
-                if phase.key in plans:
-                    is_sealed = phase.key in sealed
-                    found = self._phase(phase.key, plans[phase.key], is_sealed, submissions, alive, queue, now)
-                    if phase.key in damaged:
-                        found = replace(found, state="failed", message=damaged[phase.key], items_per_s=None, eta_s=None)
-                    phases.append(found)
-                elif phase.key in damaged:
-                    phases.append(unreadable(phase.name, damaged[phase.key]))
-            if phases:
-                told = sum_stage(stage, phases)
-                left = [phase.key for phase in phases_of(stage)][len(phases) :]
-                if told.state == "done" and left:
-                    # Their size was not known before: the command that made the others could not plan them.
-                    told = replace(told, state="partial", message=f"{left[0]} can be planned now: resume")
-                stages.append(told)
+        around = Around(
+            submissions=submissions,
+            alive=alive,
+            queue=queue,
+            config=self._load_config(),
+            ask_accounting=lambda jobs: self._slurm.ask_accounting(jobs, submissions),
+            now=now,
+        )
+        with contextlib.nullcontext() if self._has_looked else _no_collections():
+            told = {watch.key: watch.status(around) for watch in watches}
+        training = self._training_status(around.config, now)
+        if training is not None and told["train/fit"].running:
+            # An epoch, which is an item there, may take a day: the steps tell better.
+            told["train/fit"] = replace(told["train/fit"], eta_now=training.eta, eta_full=training.eta)
+        sources = self._sources(queue, now)
+        snapshot = Snapshot(
+            run=str(self.run.path),
+            time=now,
+            stages=_stages(told),
+            alive=bool(alive),
+            sources=sources,
+            alarms=alarms_of(told, self._stories(), sources),
+            training=training,
+            evaluation=self._evaluation_status(),
+            failures=self._failures.groups(now),
+        )
+        if self._has_looked:  # the first look is the dearest and says nothing of the next
+            self.pace_s = min(max(_SOONEST_S, (time.thread_time() - cpu) / SHARE_OF_A_CORE), _LATEST_S)
+        self._has_looked = True
+        return snapshot
+
+    def watch(self, key: str) -> PhaseWatch:
+        """Return what is known of a phase, by `stage/phase`; KeyError before the first look, and without a plan."""
+        return self._watches[key]
+
+    def _bound_phases(self) -> list[PhaseWatch]:
+        """Return the phases with a plan, in the order of the pipeline."""
+        found = []
+        for phase in (phase for stage in BUILT for phase in phases_of(stage)):
+            watch = self._watches.get(phase.key)
+            if watch is None:
+                watch = self._watches[phase.key] = PhaseWatch(self.run, phase, self._failures.take)
+                if phase.key == "train/fit":
+                    listeners = {"training": self._training.took_steps, "checkpoint": self._training.saved}
+                    watch.journals.listeners.update(listeners)
+            watch.look_at_plan()
+            if watch.is_known:
+                found.append(watch)
+        return found
+
+    def _load_config(self) -> RunConfig:
+        """Read run.toml anew when it has changed: commands may change keys of execution."""
+        found = stamp(self.run.config_path)
+        if found is None or self._config is None or self._config[0] != found:
+            self._config = found, self.run.load_config()
+        return self._config[1]
+
+    def _stories(self) -> list[Story]:
+        return [story for watch in self._watches.values() for story in watch.journals.stories.values()]
+
+    def _sources(self, queue: QueueSnapshot, now: float) -> dict[str, Source]:
         sources = {
-            "files": Source(time.time() - now, None),
+            "files": Source(max(0.0, self._clock() - now), None),
             "squeue": Source(max(0.0, now - queue.taken_at) if queue.taken_at else None, queue.error),
         }
-        last = self._accounting.last
-        if last is not None:
-            sources["sacct"] = Source(max(0.0, now - last.taken_at), last.error)
-        return Snapshot(str(self.run.path), now, tuple(stages), bool(alive), sources)
+        accounting = self._slurm.accounting
+        if accounting is not None:
+            sources["sacct"] = Source(max(0.0, now - accounting.taken_at), accounting.error)
+        return sources
 
-    def _ask_queue(self, names: list[str]) -> QueueSnapshot:
-        if not names:
-            return QueueSnapshot((), 0.0, None)
-        if self._poller is None or self._poller.names != tuple(names):
-            self._poller = QueuePoller(names)
-        return self._poller.poll()
-
-    def _ask_accounting(self, jobs: Sequence[str]) -> AccountingSnapshot:
-        submitted = [one for one in self._submissions if one.cluster == "slurm"]
-        recorded = [job for one in submitted for job in one.record.get("array_jobs", [])]
-        created = [float(one.record["created"]) for one in submitted]
-        return self._accounting.poll(jobs, recorded, min(created) - _SINCE_SLACK_S if created else None)
-
-    def _phase(
-        self,
-        key: str,
-        plan: Plan,
-        is_sealed: bool,
-        submissions: list[Submission],
-        alive: list[Submission],
-        queue: QueueSnapshot,
-        now: float,
-    ) -> PhaseStatus:
-        stage, name = key.split("/")
-        directory = self.run.phase(stage, name)
-        journals = self._journals.setdefault(key, PhaseJournals(directory))
-        marked = {shard for shard in directory.marked_shards() if shard < plan.num_shards}
-        journals.refresh(marked, now)
-        mine = [one for one in submissions if (one.stage, one.phase) == (stage, name)]
-        my_alive = [one for one in alive if one in mine]
-        rows = [row for row in queue.rows if any(row.name in one.job_names for one in mine)]
-        running = running_attempts(journals.stories.values(), my_alive, queue, now)
-        causes, _ = explain(journals.stories.values(), running, self._ask_accounting)
-        work = [story for story in journals.stories.values() if story.role == "work"]
-        done, rejected = journals.items(marked)
-        state, message = phase_state(is_sealed, my_alive, rows, running, journals, causes)
-        began = min((story.started for story in work if story.started), default=now)
-        heard = max((story.heard for story in journals.stories.values()), default=None)
-        rate = journals.rate(now, began) if state == "running" else None
-        if state == "done" and heard is not None and heard > began:
-            rate = plan.num_items / (heard - began)
-        left = plan.num_items - done - rejected
-        return PhaseStatus(
-            name=name,
-            state=state,
-            shards_total=plan.num_shards,
-            shards_done=len(marked),
-            items_total=plan.num_items,
-            items_done=done,
-            items_rejected=rejected,
-            items_per_s=rate,
-            eta_s=left / rate if state == "running" and rate else None,
-            attempts=len(work),
-            running=len(running),
-            preemptions=causes.get("preemption", 0),
-            timeouts=causes.get("timeout", 0),
-            node_failures=causes.get("node_failure", 0),
-            failures=causes.get("failure", 0),
-            requeues=causes.get("requeue", 0),
-            cancellations=causes.get("cancelled", 0),
-            unknown=causes.get("unknown", 0),
-            message=message,
-            heard_age_s=now - heard if heard is not None else None,
+    def _training_status(self, config: RunConfig, now: float) -> TrainingStatus | None:
+        watch = self._watches.get("train/fit")
+        if watch is None or watch.plan is None:
+            return None
+        return self._training.status(
+            watch.journals.stories.values(), watch.running, config.train.epochs, self._steps_per_epoch(config), now
         )
+
+    def _steps_per_epoch(self, config: RunConfig) -> int | None:
+        from synthclip_hpc.errors import UserError
+        from synthclip_hpc.stages.train.size import samples_an_epoch
+
+        try:
+            samples = samples_an_epoch(config, self.run)
+        except UserError:  # a mix that was moved since: the training goes on with what it has read
+            samples = None
+        return None if samples is None else samples // config.train.batch_size
+
+    def _evaluation_status(self) -> EvaluationStatus | None:
+        watch = self._watches.get("eval/cells")
+        if watch is None or watch.plan is None:
+            return None
+        return self._evaluation.status(watch.directory, watch.plan, watch.marked, watch.open)
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Spare the first look a fifth of its time: the collector would go through a hundred thousand events, in vain."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _stages(told: dict[str, PhaseStatus]) -> tuple[StageStatus, ...]:
+    stages = []
+    for stage in BUILT:
+        keys = [phase.key for phase in phases_of(stage)]
+        known = [told[key] for key in keys if key in told]
+        if known:
+            found = sum_stage(stage, known)
+            left = [key for key in keys if key not in told]
+            if found.state == "done" and left:
+                # Their size was not known before: the command that made the others could not plan them.
+                found = replace(found, state="partial", message=f"{left[0]} can be planned now: resume")
+            stages.append(found)
+    return tuple(stages)
 
 
 def _alive(one: Submission, queue: QueueSnapshot) -> bool:

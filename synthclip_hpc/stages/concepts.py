@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharding.ids import item_id
-from sharding.marker import Counts, MarkerError, read_marker
+from sharding.marker import Counts, MarkerError, shard_marker
 from sharding.plan import Plan, ShardRange
 from sharding.table import TableError, inspect_table, write_table
 from synthclip_hpc.config import RunConfig
@@ -108,7 +108,7 @@ def inspect(run: Run, path: Path, plan: Plan, shard: ShardRange) -> Counts:
 def told(run: Run) -> str | None:
     """Return one line on the bank of a run, such as `446 concepts from emoji`; None where no marker has it."""
     try:
-        facts = read_marker(run.phase("concepts", "read").marker_path(0)).provenance
+        facts = shard_marker(run.phase("concepts", "read"), 0).provenance
     except (FileNotFoundError, MarkerError):
         return None
     summary = facts.get(PROVENANCE, {}).get("summary")

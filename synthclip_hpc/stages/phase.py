@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -150,6 +150,8 @@ class Phase:
     """How many GPUs one worker takes."""
     contiguous: bool = False
     """Neighbouring shards read neighbouring inputs: an element gets a block of shards, not a stride."""
+    weights: Callable[[Plan], Sequence[float]] | None = None
+    """The cost of each shard, in any unit: an element gets a block of about its share of all of it."""
     made_again_with: tuple[tuple[str, str], ...] = ()
     """(stage, phase) after whose repair this one is made again: it links to their files, or tells of their bytes."""
     fault_beside: Callable[[Run], str | None] | None = None

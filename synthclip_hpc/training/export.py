@@ -33,12 +33,9 @@ def export_open_clip(
     Each file appears whole, the weights first. Raises ValueError when `image_size` is not the model's: open_clip would
     resize to the model's own; or when names have a wrapper's prefix.
     """
-    from safetensors.torch import save
-
     if image_size != model.image_size:
         raise ValueError(f"images of {image_size} px, but the model {model.name} has {model.image_size} px")
-    if wrapped := [name for name in state_dict if name.startswith(("module.", "_orig_mod."))]:
-        raise ValueError(f"{wrapped[0]}: a wrapper's name; export the state_dict of the bare model")
+    weights = weights_bytes(state_dict)
     config = {
         "model_cfg": model.config,
         "preprocess_cfg": {
@@ -50,8 +47,20 @@ def export_open_clip(
         },
     }
     make_directory(folder)
-    replace_file(folder / WEIGHTS_FILE, save({name: _plain(state_dict[name]) for name in sorted(state_dict)}))
+    replace_file(folder / WEIGHTS_FILE, weights)
     replace_file(folder / CONFIG_FILE, canonical_json(config))
+
+
+def weights_bytes(state_dict: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the content of a `.safetensors` file with these weights; equal weights, equal bytes.
+
+    Raises ValueError when names have a wrapper's prefix.
+    """
+    from safetensors.torch import save
+
+    if wrapped := [name for name in state_dict if name.startswith(("module.", "_orig_mod."))]:
+        raise ValueError(f"{wrapped[0]}: a wrapper's name; export the state_dict of the bare model")
+    return save({name: _plain(state_dict[name]) for name in sorted(state_dict)})
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from synthclip_hpc.config.train import TrainConfig
@@ -14,6 +15,8 @@ class Schedule:
 
     train: TrainConfig
     steps_per_epoch: int
+    evaluated: Set[int] = frozenset()
+    """Epochs whose models are evaluated later."""
 
     @property
     def total_steps(self) -> int:
@@ -40,6 +43,12 @@ class Schedule:
         return done % self.steps_per_epoch == 0
 
     def is_marked(self, done: int) -> bool:
-        """Tell whether the checkpoint after so many steps is to be kept for good: the last, and every few epochs."""
-        epochs = self.train.mark_epochs
-        return done == self.total_steps or (epochs > 0 and done % (epochs * self.steps_per_epoch) == 0)
+        """Tell whether the checkpoint after so many steps is to be kept for good.
+
+        The last is, that of every few epochs, and those of epochs whose models are evaluated.
+        """
+        if done == self.total_steps:
+            return True
+        epoch, rest = divmod(done, self.steps_per_epoch)
+        every = self.train.mark_epochs
+        return not rest and (epoch in self.evaluated or (every > 0 and epoch % every == 0))

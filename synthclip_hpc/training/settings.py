@@ -45,6 +45,7 @@ def check_settings(train: TrainConfig) -> None:
     _require(train, ("beta1", "beta2"), lambda value: 0 <= value < 1, "from 0 to below 1")
     _require(train, ("eps",), lambda value: value > 0, "a number above 0, such as 1e-8")
     _require(train, ("crop_min",), lambda value: 0 < value <= 1, "a part of the image, above 0 and up to 1")
+    _require(train, ("color_jitter",), lambda value: 0 <= value <= 1, "a strength from 0 to 1, such as 0.3")
     _require(train, ("keep_checkpoints",), lambda value: value >= 2, "2 at least: the newest may be the damaged one")
     if train.warmup_epochs >= train.epochs:
         raise UserError(

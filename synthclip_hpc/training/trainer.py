@@ -21,6 +21,7 @@ from synthclip_hpc.training.checkpoints.loading import Checkpoint, load_state, n
 from synthclip_hpc.training.checkpoints.saving import Saver
 from synthclip_hpc.training.data.loader import open_loader
 from synthclip_hpc.training.data.training_data import TrainingData, open_training_data
+from synthclip_hpc.training.evaluated_epochs import evaluated_epochs
 from synthclip_hpc.training.export import export_open_clip
 from synthclip_hpc.training.identity import planned_model
 from synthclip_hpc.training.loop import Loop
@@ -53,7 +54,8 @@ def train(run: Run, submission: Submission, attempt: str, number: int, ear: Stop
         check_world(config.train, ranks.count)
         data = stack.enter_context(closing(open_training_data([places.data_folder(run, config.train)])))
         order = _order(config, data)
-        schedule = Schedule(config.train, order.steps_per_epoch)
+        evaluated = frozenset(evaluated_epochs(config.eval.checkpoints, config.train.epochs))
+        schedule = Schedule(config.train, order.steps_per_epoch, evaluated)
         inputs_hash = fingerprint(inputs)
         found = _newest(run, ranks, plan.hash, inputs_hash)
         step = 0 if found is None else found.step
@@ -172,6 +174,7 @@ def _loader(
         tokenizer=tokenizer_of(model),
         crop_min=train.crop_min,
         interpolation=train.interpolation,
+        color_jitter=train.color_jitter,
         seed=config.seed,
         workers=train.loader_workers,
         prefetch_batches=train.prefetch_batches,

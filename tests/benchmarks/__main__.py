@@ -20,7 +20,9 @@ from tests.benchmarks.measure import Result
 BENCHMARKS = {
     "help": "start_up",
     "dry-run": "planning",
+    "forecast": "forecast",
     "status": "looking",
+    "status-scale": "status_scale",
     "template": "writing",
     "language-models": "caption_engines",
     "balance": "balancing",
@@ -37,6 +39,7 @@ BENCHMARKS = {
     "probes": "probes",
     "train": "training_speed",
     "train-checkpoints": "training_checkpoints",
+    "zipf": "zipf_vs_balanced",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

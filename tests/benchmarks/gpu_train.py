@@ -109,6 +109,7 @@ def from_tars(folder: Path, train: TrainConfig, model: Any, steps: int) -> Itera
             image_size=model.image_size,
             tokenizer=SimpleTokenizer(context_length=model.context_length),
             crop_min=train.crop_min,
+            color_jitter=train.color_jitter,
             interpolation=train.interpolation,
             seed=0,
             workers=train.loader_workers,

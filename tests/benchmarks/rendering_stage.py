@@ -35,7 +35,8 @@ def measure(folder: Path) -> list[Result]:
     model = tiny_stable_diffusion.build(folder / "tiny")
     prepared = folder / "prepared"
     words = [
-        "preset=laptop", f"balance.target={IMAGES}", f"balance.shard_items={IMAGES // 2}", "workers=1", "cluster=local",
+        "preset=laptop", "captions.per_concept=6", f"balance.target={IMAGES}", f"balance.shard_items={IMAGES // 2}",
+        "workers=1", "cluster=local",
         "render.renderer=diffusion", "render.preset=sd15", f"render.diffusion.model={model}", "render.device=cpu",
         f"render.diffusion.steps={STEPS}", f"render.diffusion.native_size={SIZE}", f"render.size={SIZE}",
         f"render.batch_items={BATCH_ITEMS}", "render.threads=1", f"seed={RUN_SEED}", "wait=true",

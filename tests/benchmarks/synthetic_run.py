@@ -119,17 +119,19 @@ def sacct_answer(shape: Shape) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _write_shard(directory: PhaseDirectory, plan: Plan, shard: int) -> None:
+def marker_of(plan: Plan, shard: int) -> Marker:
+    """The marker that a shard gets."""
     items = plan.shard(shard)
     total = items.stop - items.start
     facts = {**provenance.of_process(), "attempt": f"{JOB}_0_0", "seconds": _SHARD_S, "finished": time.time()}
     counts = Counts(total, total, 0, {})
-    marker = Marker(
-        plan.stage, plan.phase, shard, plan.hash, _NO_INPUTS, len(_OUTPUT), "0" * 64, counts, "bytes", facts
-    )
+    return Marker(plan.stage, plan.phase, shard, plan.hash, _NO_INPUTS, len(_OUTPUT), "0" * 64, counts, "bytes", facts)
+
+
+def _write_shard(directory: PhaseDirectory, plan: Plan, shard: int) -> None:
     files = {
         directory.data_path(shard, plan.suffix): _OUTPUT,
-        directory.marker_path(shard): canonical_json(marker.to_json()),
+        directory.marker_path(shard): canonical_json(marker_of(plan, shard).to_json()),
     }
     for path, data in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)

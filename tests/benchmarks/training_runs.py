@@ -56,7 +56,8 @@ def write_model(folder: Path) -> Path:
 def prepare(folder: Path) -> Path:
     """Make a run that ends with its data set; return it."""
     run = folder / "prepared"
-    words = ["stage=captions,balance,render,merge", "preset=laptop", "captions.per_concept=12", "render.size=96",
+    words = ["stage=captions,balance,render,merge", "preset=laptop", "concepts.bank=emoji",
+             "captions.template.wording=clip", "captions.per_concept=12", "render.size=96",
              f"balance.target={IMAGES}", f"balance.shard_items={IMAGES // TARS}"]  # fmt: skip
     run_process([*command("submit", *words), "cluster=local", "wait=true", f"run={run}"], folder, environment())
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.chaos.eval_scenario import EvalScenario
 from tests.chaos.render_scenario import RenderScenario
 from tests.chaos.scenario import SHORT_LIMIT_MIN, Act, Scenario
 from tests.chaos.train_scenario import TrainScenario
@@ -170,10 +171,47 @@ TRAIN = TrainScenario(
     in_flight_steps=6,
     ranks=4,
 )
+EVAL = EvalScenario(
+    stage="eval",
+    phases=("sets", "models", "cells"),
+    compared=(("eval", "sets"), ("eval", "models"), ("eval", "cells")),
+    concepts=446,
+    per_concept=2,
+    shard_items=128,
+    batch_items=1,
+    elements=2,
+    id_column="",
+    acts=(
+        Act(("slurm.partition=low",), ("sigkill-worker", "requeue", "preempt"), 0, (6.0, 14.0)),
+        Act(("slurm.partition=low",), ("sigkill-worker", "requeue"), 0, (6.0, 14.0)),
+    ),
+    begun="shard_start",
+    breaks=("cancel",),
+    keys=(
+        "render.size=64",
+        "train.model=resnet-tiny",
+        "train.device=cpu",
+        "train.epochs=2",
+        "train.batch_size=32",
+        "train.lr=1e-3",
+        "train.warmup_epochs=0.5",
+        "train.weight_decay=0.05",
+        "eval.checkpoints=all",
+        "eval.device=cpu",
+        "eval.episodes=500",
+    ),
+    prelude="captions,balance,render,merge,train",
+    target=640,
+    timeout_s=1800,
+    late_kills=(("eval", "cells"), ("eval", "cells")),
+    late_s=6.0,
+    glyph_images=10,
+)
 SCENARIOS: dict[str, dict[str, Scenario]] = {
     "captions": {"template": _TEMPLATE, "transformers": _TRANSFORMERS, "vllm": _VLLM},
     "balance": {"own": _BALANCE},
     "train": {"glyphs": TRAIN},
+    "eval": {"sets": EVAL},
     "render": {"glyphs": GLYPHS, "diffusion": _DIFFUSION},
 }
 """Stage -> engine -> scenario; the first engine is what `--engine` leaves out."""

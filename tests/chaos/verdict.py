@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import comparison
+from tests.chaos.eval_scenario import EvalScenario, wrong_cells
 from tests.chaos.faults import Injection
 from tests.chaos.images import wrong_images
 from tests.chaos.journals import Attempt, read_attempts
@@ -108,7 +109,10 @@ def _judge(
         work = LostWork()
         for part in scenario.parts:
             work.add(account(read_attempts(run, part.stage), part, ends, watch.appends.last))
-        items = (wrong_images if scenario.redrawn else comparison.lost_or_doubled)(run, scenario)
+        if isinstance(scenario, EvalScenario):
+            items = wrong_cells(run)
+        else:
+            items = (wrong_images if scenario.redrawn else comparison.lost_or_doubled)(run, scenario)
     problems = [*different, *items, *work.problems]
     problems += _promise(product.verify, "verify")
     problems += comparison.leftovers(run, scenario) + comparison.over_budget(run, scenario)

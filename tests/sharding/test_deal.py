@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,3 +31,27 @@ def test_contiguous_shards_are_dealt_in_blocks_of_the_list_in_order() -> None:
 def test_elements_outside_the_deal_are_refused(num_elements: int, element: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         deal([1, 2], num_elements, element)
+
+
+@given(weights=st.lists(st.floats(0, 1e6), max_size=12), num_elements=st.integers(1, 6))
+def test_by_cost_every_shard_goes_to_exactly_one_element_and_the_costliest_block_is_the_cheapest_there_is(
+    weights: list[float], num_elements: int
+) -> None:
+    shards = list(range(100, 100 + len(weights)))
+    cost = dict(zip(shards, weights, strict=True))
+    dealt = [deal(shards, num_elements, element, weights=weights) for element in range(num_elements)]
+    assert [shard for share in dealt for shard in share] == shards
+    cuts = itertools.combinations_with_replacement(range(len(shards) + 1), num_elements - 1)
+    best = min(max(sum(weights[a:b]) for a, b in itertools.pairwise((0, *cut, len(shards)))) for cut in cuts)
+    assert max(sum(cost[shard] for shard in share) for share in dealt) == pytest.approx(best, rel=1e-9)
+
+
+def test_a_costly_shard_stands_alone_and_cheap_ones_together() -> None:
+    dealt = [deal([4, 5, 6, 9, 11, 12], 3, element, weights=[1, 1, 9, 1, 1, 1]) for element in range(3)]
+    assert dealt == [[4, 5], [6], [9, 11, 12]]
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_cost_that_is_none_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match="weights must be 0 or more"):
+        deal([1, 2], 1, 0, weights=[1.0, weight])

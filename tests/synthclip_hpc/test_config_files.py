@@ -52,7 +52,7 @@ def test_each_source_wins_over_the_one_before_it(app, monkeypatch, tmp_path):
     assert seen() == (0, 0, 1, 256)
     app.run.create(with_values(RunConfig(), {"seed": 10, "captions.per_concept": 11, "captions.batch_items": 12}), {})
     assert seen() == (10, 0, 11, 12)
-    assert seen("preset=laptop") == (10, 0, 4, 50)
+    assert seen("preset=laptop") == (10, 0, 240, 500)
     assert seen("preset=laptop", f"config={tmp_path}/c.toml") == (10, 0, 30, 31)
     assert seen(f"config={tmp_path}/c.toml", "captions.batch_items=41", "preset=laptop") == (10, 0, 30, 41)
     assert seen("--captions.per-concept", "40", f"--config={tmp_path}/c.toml") == (10, 0, 40, 31)

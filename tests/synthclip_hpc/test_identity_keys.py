@@ -39,6 +39,7 @@ IDENTITY = [
     "captions.device",
     "captions.dtype",
     "captions.threads",
+    "captions.template.wording",
     "captions.transformers.device_batch_items",
     "captions.vllm.eager",
     "captions.vllm.cpu_cache_gib",
@@ -104,9 +105,23 @@ IDENTITY = [
     "train.normalize",
     "train.interpolation",
     "train.crop_min",
+    "train.color_jitter",
     "train.chunk_samples",
     "train.group_chunks",
     "train.lanes",
+    "eval.datasets",
+    "eval.tasks",
+    "eval.checkpoints",
+    "eval.model",
+    "eval.pretrained",
+    "eval.templates",
+    "eval.probe",
+    "eval.episodes",
+    "eval.glyph_images",
+    "eval.device",
+    "eval.precision",
+    "eval.threads",
+    "eval.batch_items",
 ]
 
 EXECUTION = [
@@ -132,11 +147,18 @@ EXECUTION = [
     "train.log_steps",
     "train.tensorboard",
     "train.wandb",
+    "eval.root",
+    "eval.loader_workers",
+    "eval.reuse",
+    "report.runs",
+    "report.baseline",
     "retries.timeouts",
     "retries.preemptions",
     "retries.node_failures",
     "retries.errors",
     "retries.unknown",
+    "retries.unfit_nodes",
+    "retries.check_nodes",
     *(f"slurm.{item.name}" for item in dataclasses.fields(SlurmConfig)),
 ]
 
@@ -170,7 +192,8 @@ def test_every_key_has_a_help_text():
 
 def test_slurm_keys_are_the_resources_a_profile_may_name():
     ours = {item.name: typing.get_type_hints(SlurmConfig)[item.name] for item in dataclasses.fields(SlurmConfig)}
-    ours.pop("profile")
+    for own in ("profile", "exclude_also", "confirm_gpu_hours", "gpu_watts"):
+        ours.pop(own)
     theirs = {item.name: typing.get_type_hints(Resources)[item.name] for item in dataclasses.fields(Resources)}
     assert list(ours) == list(theirs)
     for key, hint in theirs.items():
@@ -185,10 +208,10 @@ ALL_ENGINES = {"seed", *(f"concepts.{name}" for name in ("bank", "subset", "limi
     f"captions.{name}" for name in ("engine", "per_concept", "shard_items", "batch_items")
 }
 # A hub id's revision counts by the files it gives, which a local folder does not have.
-CAPTIONS = [key for key in IDENTITY if not key.startswith(("balance.", "render.", "merge.", "train."))]
-WITH_MODEL = set(CAPTIONS) - {"captions.revision"}
+CAPTIONS = [key for key in IDENTITY if not key.startswith(("balance.", "render.", "merge.", "train.", "eval."))]
+WITH_MODEL = set(CAPTIONS) - {"captions.revision", "captions.template.wording"}
 COUNTS = {
-    "template": ALL_ENGINES,
+    "template": ALL_ENGINES | {"captions.template.wording"},
     "transformers": {key for key in WITH_MODEL if "vllm" not in key},
     "vllm": {key for key in WITH_MODEL if "transformers" not in key},
     "my_package.my_module:open_mine": {key for key in WITH_MODEL if "vllm" not in key and "transformers" not in key},
@@ -212,6 +235,7 @@ def test_identity_keys_of_an_engine_enter_its_plan_and_no_others_do(tmp_path, en
         "captions.engine": "template" if engine != "template" else "another.module:open_other",
         "captions.model": str(other),
         "captions.prompt": "released",
+        "captions.template.wording": "emoji",
         "captions.top_p": 0.5,
         "captions.device": "cuda",
         "captions.dtype": "float16",

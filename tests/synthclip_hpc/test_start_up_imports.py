@@ -22,7 +22,9 @@ HEAVY = {
     "transformers",
     "vllm",
 }
-VERBS = ("submit", "resume", "status", "cancel", "verify", "repair", "preview", "coverage", "sample")
+VERBS = (
+    "submit", "resume", "status", "failures", "why", "cancel", "verify", "repair", "preview", "coverage", "sample",
+)  # fmt: skip
 
 
 def imported(folder: Path, *words: str) -> set[str]:

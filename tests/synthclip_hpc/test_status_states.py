@@ -93,7 +93,7 @@ def test_the_json_has_every_promised_key(submitted):
 @pytest.mark.parametrize(
     ("elements", "state", "words"),
     [
-        ([(0, "PENDING", "Priority"), (1, "PENDING", "Priority")], "pending", "Slurm says Priority"),
+        ([(0, "PENDING", "Priority"), (1, "PENDING", "Priority")], "pending", "others are before it in the queue (Slurm: Priority)"),
         ([(0, "PENDING", "Resources"), (1, "RUNNING", "None")], "running", ""),
         ([(0, "COMPLETING", "None")], "running", ""),
         ([(0, "CONFIGURING", "None")], "running", ""),

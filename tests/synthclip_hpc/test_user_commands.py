@@ -24,7 +24,7 @@ def test_the_laptop_preset_is_planned_in_every_spelling(app, words):
     outcome = spawn("submit", *words, cwd=app.path.parent)
     assert outcome.code == 0, outcome
     [line] = [line for line in outcome.out.splitlines() if line.startswith("captions/write  ")]
-    assert line.split()[1:4] == ["1,784", "8", "8"]
+    assert line.split()[1:4] == ["24,000", "6", "6"]
     assert outcome.out.startswith(f"run: {app.path.parent}/runs/default\n")
     assert list(app.path.parent.iterdir()) == []
 

@@ -20,8 +20,8 @@ METACLIP_GIT_BLOB = "2691a90d6690440916c87348d2b9548157570a2c"
 """Git's id of `metadata.json`, 500,000 entries, in the repositories of MetaCLIP and of SynthCLIP: the paper's bank."""
 METACLIP = "MetaCLIP metadata.json"
 
-BUILT_IN_FILES = {"wordnet": "wordnet.txt.gz", "emoji": "emoji.tsv"}
-"""File of each built-in bank, in `captioning/banks`."""
+BUILT_IN_FILES = {"wordnet": "wordnet.txt.gz", "emoji": "emoji.tsv", "emoji-demo": "emoji.tsv"}
+"""File of each built-in bank, in `captioning/banks`; of `emoji-demo` the rows with a 1 in the column `demo`."""
 
 
 class Listing(NamedTuple):
@@ -51,7 +51,12 @@ def read_listing(key: str, name: str) -> Listing:
         blob = git_blob_id(content)
         label = METACLIP if blob == METACLIP_GIT_BLOB else shown(path.name)
         source = f"{label} (git blob {blob}{' when unpacked' if _is_packed(path) else ''})"
-    return Listing(_entries(_decode(content, told), path, told), label, source)
+    text = _decode(content, told)
+    return Listing(_entries(_demo_rows(text) if name == "emoji-demo" else text, path, told), label, source)
+
+
+def _demo_rows(text: str) -> str:
+    return "".join(f"{line}\n" for line in text.splitlines() if line.endswith("\t1"))
 
 
 def git_blob_id(content: bytes) -> str:

@@ -1,7 +1,7 @@
-"""The `template` engine: no language model, a concept in one of CLIP's 80 zero-shot templates.
+"""The `template` engine: no language model, a concept in a template that the caption's seed draws.
 
-This is the paper's NaiveCLIP baseline (appendix B.3). The templates are those that OpenAI published with CLIP for
-ImageNet; each caption draws one by its seed.
+With CLIP's 80 zero-shot templates, those that OpenAI published for ImageNet, it is the paper's NaiveCLIP baseline
+(appendix B.3). The wording `emoji` is short and for laptops.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from importlib import resources
 
+from synthclip_hpc.captioning.engines.emoji_wording import read_emoji_templates, with_choices
 from synthclip_hpc.captioning.engines.engine import Request
 from synthclip_hpc.captioning.prompts import Prompts, TemplatePrompts
 
@@ -20,9 +21,9 @@ def read_templates() -> tuple[str, ...]:
     return tuple(text.strip().split("\n"))
 
 
-def template_prompts() -> Prompts:
-    """Return the prompts of this engine: number `seed % 80` of the templates."""
-    return TemplatePrompts(read_templates())
+def template_prompts(wording: str = "clip") -> Prompts:
+    """Return the prompts of this engine: number `seed % n` of the n templates of `captions.template.wording`."""
+    return TemplatePrompts(read_emoji_templates() if wording == "emoji" else read_templates())
 
 
 class TemplateEngine:
@@ -32,9 +33,9 @@ class TemplateEngine:
         self.items_per_s = items_per_s
 
     def generate(self, batch: Sequence[Request]) -> list[str]:
-        """Return the prompts: filled templates are the captions."""
+        """Return the prompts, colours and second concepts filled in where there are any: they are the captions."""
         started = time.monotonic()
-        answers = [request.prompt for request in batch]
+        answers = [with_choices(request) for request in batch]
         if self.items_per_s:
             time.sleep(max(0.0, len(batch) / self.items_per_s - (time.monotonic() - started)))
         return answers

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import resources
 from itertools import pairwise
 
+from synthclip_hpc.captioning.banks.listing import read_listing
 from synthclip_hpc.curation.matching import Matcher
 from synthclip_hpc.curation.words import MARKS
 
@@ -17,6 +18,11 @@ def read_emoji() -> dict[str, str]:
     text = (resources.files("synthclip_hpc") / "captioning" / "banks" / "emoji.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in text.splitlines()[1:])
     return {concept: codepoint for concept, codepoint, _ in rows}
+
+
+def read_demo_classes() -> list[str]:
+    """Return the 100 concepts of the emoji bank that models of a few minutes can tell apart, in the bank's order."""
+    return list(read_listing("concepts.bank", "emoji-demo").entries)
 
 
 class NamedDrawings:

@@ -25,6 +25,7 @@ from synthclip_hpc.stages.train.index import check_unchanged
 from synthclip_hpc.stages.train.mix import check_names_of_mix
 from synthclip_hpc.stages.train.size import check_batch, samples_an_epoch
 from synthclip_hpc.training import places
+from synthclip_hpc.training.evaluated_epochs import evaluated_epochs
 from synthclip_hpc.training.gang import Job, accompany, lead
 from synthclip_hpc.training.identity import identity_of
 from synthclip_hpc.training.outcome_files import add_outcome, fault_of_export, tail
@@ -48,6 +49,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     check_settings(config.train)
     check_names_of_mix(config)
     check_batch(config, sources.run)
+    evaluated_epochs(config.eval.checkpoints, config.train.epochs)  # ranks could only fail of what it refuses
     epochs = config.train.epochs
     return Plan(
         stage="train",

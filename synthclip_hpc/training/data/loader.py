@@ -126,6 +126,7 @@ def open_loader(
     tokenizer: Any,
     crop_min: float,
     interpolation: str,
+    color_jitter: float,
     seed: int,
     workers: int,
     prefetch_batches: int,
@@ -145,7 +146,7 @@ def open_loader(
             f"{world_size}, or another number of ranks (train.processes_per_node, slurm.nodes)"
         )
     tokenizing = Tokenizing(tokenizer)
-    recipe = Recipe(image_size, crop_min, interpolation, seed)
+    recipe = Recipe(image_size, crop_min, interpolation, color_jitter, seed)
     steps = range(first_step, last_step)
 
     def share(start: int, stop: int) -> _Share:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sharding.ids import derive
 from synthclip_hpc.dataset.foreign_tar import caption_of
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.training.data.coloring import recolored
 from synthclip_hpc.training.data.cropping import random_box
 from synthclip_hpc.training.data.decoding import BrokenSample, Pixels, show
 from synthclip_hpc.training.data.reading import Encoded, SampleReader
@@ -29,6 +30,7 @@ class Recipe(NamedTuple):
     image_size: int
     crop_min: float
     interpolation: str
+    color_jitter: float
     seed: int
 
 
@@ -43,9 +45,9 @@ class Preparing:
     def fill(self, step: int, first: int, samples: list[Encoded], images: Pixels, tokens: Tokens) -> list[Broken]:
         """Fill rows from the samples at places `first` and on of the batch of a step.
 
-        `images` is uint8 [n, 3, size, size], `tokens` int64 [n, context length]. A crop follows from seed, step and
-        place in the batch. Returns what is broken; raises UserError when 64 samples that follow one another in a group
-        are, or the whole group.
+        `images` is uint8 [n, 3, size, size], `tokens` int64 [n, context length]. Crop and colours follow from seed,
+        step and place in the batch. Returns what is broken; raises UserError when 64 samples that follow one another in
+        a group are, or the whole group.
         """
         broken: list[Broken] = []
         captions = []
@@ -62,15 +64,15 @@ class Preparing:
 
     def _usable(self, step: int, place: int, sample: Encoded, broken: list[Broken]) -> tuple[Pixels, str]:
         """Return pixels [size, size, 3] and caption of a sample, or of the first one behind it that is not broken."""
-        seed = derive(self._recipe.seed, step * self._order.batch_size + place, "crop")
+        shown = step * self._order.batch_size + place
         try:
-            return self._made(sample, seed)
+            return self._made(sample, shown)
         except BrokenSample as error:
             broken.append(Broken(sample.number, str(error)))
         for number in self._order.spares(step, place).tolist():
             (spare,) = self._spare_reader.read(number, number + 1, [number])
             try:
-                return self._made(spare, seed)
+                return self._made(spare, shown)
             except BrokenSample as error:
                 broken.append(Broken(number, str(error)))
         raise UserError(
@@ -78,13 +80,18 @@ class Preparing:
             "in for it; the data set is damaged here: look at it with verify, and make the tar again or leave it out"
         )
 
-    def _made(self, sample: Encoded, seed: int) -> tuple[Pixels, str]:
-        size, crop_min, interpolation, _ = self._recipe
+    def _made(self, sample: Encoded, shown: int) -> tuple[Pixels, str]:
+        """Return pixels and caption of a sample that is shown as number `shown`, counted from the first step on."""
+        recipe = self._recipe
         caption = _caption(sample)
+        crop_seed = derive(recipe.seed, shown, "crop")
         pixels = show(
-            sample.image, size, lambda width, height: random_box(width, height, crop_min, seed), interpolation
+            sample.image,
+            recipe.image_size,
+            lambda width, height: random_box(width, height, recipe.crop_min, crop_seed),
+            recipe.interpolation,
         )
-        return pixels, caption
+        return recolored(pixels, recipe.color_jitter, derive(recipe.seed, shown, "color")), caption
 
 
 def _caption(sample: Encoded) -> str:

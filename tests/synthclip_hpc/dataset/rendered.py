@@ -62,7 +62,8 @@ def members_of(row: Mapping[str, Any], recipe: str, rejected: bool) -> list[Memb
 
 def balanced(app: App, *words: str) -> None:
     """Balance the templates' captions of some emoji: 47 of them, in shards of 10."""
-    given = ("preset=laptop", "concepts.limit=40", "balance.target=47", "balance.shard_items=10", "workers=1", *words)
+    asked = ("preset=laptop", "concepts.limit=40", "captions.per_concept=4")
+    given = (*asked, "balance.target=47", "balance.shard_items=10", "workers=1", *words)
 
     def make(run: App) -> None:
         outcome = run("submit", "stage=captions,balance", *given)

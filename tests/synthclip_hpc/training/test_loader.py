@@ -12,6 +12,7 @@ import torch
 from sharding.ids import derive
 from synthclip_hpc.dataset.index import DatasetIndex
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.training.data.coloring import recolored
 from synthclip_hpc.training.data.cropping import random_box
 from synthclip_hpc.training.data.decoding import show
 from synthclip_hpc.training.data.loader import open_loader
@@ -39,7 +40,7 @@ def order_of(data):
     return SampleOrder(5, data.shards(), batch_size=BATCH, chunk_samples=4, group_chunks=2, lanes=4)
 
 
-def loader(folder, steps, rank=0, world_size=1, workers=0, order=None):
+def loader(folder, steps, rank=0, world_size=1, workers=0, order=None, color_jitter=0.0):
     data = open_training_data([folder])
     return open_loader(
         data,
@@ -52,6 +53,7 @@ def loader(folder, steps, rank=0, world_size=1, workers=0, order=None):
         tokenizer=tokenizer(),
         crop_min=0.5,
         interpolation="bilinear",
+        color_jitter=color_jitter,
         seed=5,
         workers=workers,
         prefetch_batches=2,
@@ -95,6 +97,21 @@ def test_pixels_and_tokens_are_the_same_whoever_makes_them(folder, whole, world_
     for number, step in enumerate(steps):
         assert torch.equal(torch.cat([part[number].images for part in parts]), whole[step].images)
         assert torch.equal(torch.cat([part[number].tokens for part in parts]), whole[step].tokens)
+
+
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (2, 1), (4, 2)])
+def test_random_colours_follow_from_step_and_place_whoever_makes_them(folder, whole, world_size, workers):
+    steps = range(2, 5)  # from the middle of an epoch on
+    given = {"world_size": world_size, "workers": workers, "color_jitter": 0.4}
+    parts = [batches(folder, steps, rank=rank, **given) for rank in range(world_size)]
+    for number, step in enumerate(steps):
+        images = torch.cat([part[number].images for part in parts])
+        assert torch.equal(torch.cat([part[number].tokens for part in parts]), whole[step].tokens)
+        for place, plain in enumerate(whole[step].images):
+            pixels = np.ascontiguousarray(plain.numpy().transpose(1, 2, 0))
+            expected = recolored(pixels, 0.4, derive(5, step * BATCH + place, "color"))
+            assert np.array_equal(images[place].numpy(), expected.transpose(2, 0, 1))
+            assert not np.array_equal(expected, pixels)
 
 
 def test_batches_given_out_are_the_callers_own(folder, whole):

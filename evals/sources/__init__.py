@@ -1,0 +1,1 @@
+"""Where `python -m evals.prepare` takes a data set from: class folders, archives, torchvision, the hub, captions."""

@@ -1,0 +1,1 @@
+"""Evaluation of models inside of a run: which cells there are, what each needs, and what became of them."""

@@ -1,0 +1,53 @@
+"""The results of an evaluation as a table of plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synthclip_hpc.evaluation.results import Cell
+
+_MAIN = {
+    "zero_shot": (("zero-shot top-1", "acc1"), ("top-5", "acc5")),
+    "linear_probe": (("linear probe", "accuracy"),),
+    "few_shot": (("few-shot", "accuracy"),),
+    "retrieval": (("image R@5", "image_retrieval_recall@5"), ("text R@5", "text_retrieval_recall@5")),
+    "long_tail": (("long tail top-1", "acc1"),),
+}
+"""Task -> what a line shows of it: (title, metric)."""
+
+
+def table_of(cells: Sequence[Cell]) -> list[str]:
+    """Return lines: a row for each model and data set, figures in percent, and what guessing would give."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        rows.setdefault((cell.model, cell.dataset), []).extend(_figures(cell))
+    model_width = max((len(model) for model, _ in rows), default=0)
+    set_width = max((len(dataset) for _, dataset in rows), default=0)
+    return [
+        f"{model:<{model_width}}  {dataset:<{set_width}}  {', '.join(told)}" for (model, dataset), told in rows.items()
+    ]
+
+
+def chance_of(cell: Cell, metric: str) -> float | None:
+    """Return what a model that knows nothing would get, a fraction; None where it is not known.
+
+    For retrieval it is that of finding images by captions.
+    """
+    if cell.task == "retrieval":
+        images = cell.record["dataset"]["images"]
+        return min(1.0, 5 / images) if metric.startswith("image") else None
+    if cell.task == "few_shot":
+        return 1 / int(cell.record["way"])
+    classes = int(cell.record["num_classes"] if cell.task == "linear_probe" else cell.record["classes"]["number"])
+    return min(1.0, 5 / classes) if metric == "acc5" else 1 / classes
+
+
+def _figures(cell: Cell) -> list[str]:
+    told = []
+    for title, metric in _MAIN[cell.task]:
+        if (value := cell.metrics.get(metric)) is None:
+            continue
+        chance = chance_of(cell, metric)
+        beside = "" if chance is None else f" (chance {100 * chance:.1f} %)"
+        told.append(f"{title} {100 * value:.1f} %{beside}")
+    return told

@@ -1,0 +1,87 @@
+"""Why jobs wait: Slurm's words in plain ones, and those that say that a job will never start."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from slurm.queue import QueueRow
+from synthclip_hpc.monitor.parts import Wait
+
+_STUCK = {
+    "DependencyNeverSatisfied": "waits for a job that failed or was cancelled, and will never start: "
+    "cancel, then resume",
+    "JobHeldUser": "is held by you: scontrol release, or cancel and resume",
+    "JobHeldAdmin": "is held by an administrator, or Slurm gave it up after failed starts: ask, or cancel and resume",
+    "JobHoldMaxRequeue": "was requeued too often and is held: scontrol release, or cancel and resume",
+    "BadConstraints": "asks for what no node has: change slurm.constraint, gres, cpus or memory; cancel, then resume",
+    "PartitionNodeLimit": "asks for more nodes than the partition gives one job: lower slurm.nodes",
+    "PartitionTimeLimit": "asks for more time than the partition gives: lower slurm.time_min; cancel, then resume",
+    "AccountNotAllowed": "its account may not use the partition: change slurm.account or slurm.partition",
+    "QOSNotAllowed": "its quality of service may not be used here: change slurm.qos",
+    "InvalidAccount": "its account is not known: change slurm.account; cancel, then resume",
+    "InvalidQOS": "its quality of service is not known: change slurm.qos; cancel, then resume",
+}
+_PLAIN = {
+    "None": "Slurm has not looked at it yet",
+    "Priority": "others are before it in the queue",
+    "Resources": "is next, as soon as there is room",
+    "Dependency": "waits for the stage before it",
+    "JobArrayTaskLimit": "the submission's own limit of elements at once (slurm.throttle)",
+    "BeginTime": "waits for its time: a job that was requeued starts about two minutes later",
+    "Reservation": "waits for a reservation",
+    "ReqNodeNotAvail": "a node that it needs is down, reserved or about to be maintained",
+    "Nodes_required_for_job_are_DOWN": "nodes that it needs are down, drained or reserved",
+    "PartitionDown": "the partition is closed for the moment",
+    "PartitionInactive": "the partition starts no jobs for the moment",
+    "NodeDown": "a node that it needs is down",
+    "Licenses": "waits for a licence",
+    "Cleaning": "its last attempt is being cleaned up",
+    "Prolog": "the node is being prepared",
+    "JobLaunchFailure": "could not be started on its node; Slurm will try again",
+    "SystemFailure": "the cluster failed while it was started; Slurm will try again",
+    "RaisedSignal": "its last attempt was ended by a signal",
+}
+_FAMILIES = (
+    ("AssocGrp", "your account has used up its share of the moment: it starts when other jobs of the account end"),
+    ("AssocMax", "more than your account may have at once: it starts when other jobs of yours end"),
+    ("QOSGrp", "all who use this quality of service have used up its share: it starts when jobs of theirs end"),
+    ("QOSMax", "more than this quality of service lets you have at once: it starts when other jobs of yours end"),
+    ("MaxMemPerLimit", "asks for more memory than is allowed: lower slurm.memory"),
+    ("Partition", "the partition's limits: compare slurm.time_min, nodes and account with scontrol show partition"),
+    ("Assoc", "a limit of your account"),
+    ("QOS", "a limit of your quality of service"),
+)
+
+
+def in_words(reason: str) -> tuple[str, bool]:
+    """Return what a reason means, and whether the job will never start by itself."""
+    # Some reasons bear details behind a comma or in brackets, e.g. `ReqNodeNotAvail, UnavailableNodes:n[1-2]`.
+    word, _, detail = reason.partition(",")
+    word = word.strip("() ").replace(" ", "_")
+    more = f" ({detail.strip()})" if detail.strip() else ""
+    if word in _STUCK:
+        return _STUCK[word] + more, True
+    if "NeverSatisfied" in word or "held" in word.lower():
+        return f"Slurm says {reason}: cancel, then resume", True
+    if word in _PLAIN:
+        return _PLAIN[word] + more, False
+    family = next((text for start, text in _FAMILIES if word.startswith(start)), None)
+    return (f"{family} ({word})" if family is not None else f"Slurm says {reason}"), False
+
+
+def waits_of(rows: Iterable[QueueRow]) -> tuple[Wait, ...]:
+    """Return why the rows that do not run wait, the most numerous reason first; seal jobs wait by design."""
+    groups: dict[str, list[QueueRow]] = defaultdict(list)
+    for row in rows:
+        # A seal job always waits for its array; it is of interest when it will never come to its turn.
+        if row.state == "PENDING" and not (row.name.endswith("-seal") and row.reason in ("Dependency", "None")):
+            groups[row.reason].append(row)
+    found = [_wait(reason, group) for reason, group in groups.items()]
+    return tuple(sorted(found, key=lambda wait: (not wait.stuck, -wait.jobs)))
+
+
+def _wait(reason: str, rows: Sequence[QueueRow]) -> Wait:
+    text, stuck = in_words(reason)
+    starts = min((row.start for row in rows if row.start is not None), default=None)
+    return Wait(reason, text, len(rows), starts, stuck)

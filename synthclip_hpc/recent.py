@@ -1,0 +1,42 @@
+"""The user's recent runs, kept in the cache folder: where `status` leads when no run is named."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from sharding.files import fingerprint, make_directory, replace_file
+from synthclip_hpc import remembered
+
+KEPT = 50
+
+
+def remember_run(path: Path) -> None:
+    """Note that a run was started or looked at now. A cache that cannot be written is done without."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
+        folder = _folder()
+        make_directory(folder)
+        name = str(path.absolute())
+        replace_file(folder / f"{fingerprint(ascii(name))}.txt", os.fsencode(name))
+        for old in _newest_first(folder)[KEPT:]:
+            old.unlink(missing_ok=True)
+
+
+def recent_runs() -> list[Path]:
+    """Return the run directories that are still there, the latest first."""
+    found = []
+    with contextlib.suppress(OSError, RuntimeError):
+        for note in _newest_first(_folder()):
+            run = Path(os.fsdecode(note.read_bytes()))
+            if (run / "run.toml").exists():
+                found.append(run)
+    return found
+
+
+def _folder() -> Path:
+    return remembered.remembering_folder() / "runs"
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.txt"), key=lambda note: (-note.stat().st_mtime_ns, note.name))

@@ -1,0 +1,91 @@
+"""A table that is updated in place: what is selected stays selected across refreshes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import DataTable
+
+VIM = [
+    Binding("j", "cursor_down", show=False),
+    Binding("k", "cursor_up", show=False),
+    Binding("h", "cursor_left", show=False),
+    Binding("l", "cursor_right", show=False),
+    Binding("g", "scroll_top", show=False),
+    Binding("G", "scroll_bottom", show=False),
+    Binding("ctrl+d", "page_down", show=False),
+    Binding("ctrl+u", "page_up", show=False),
+]
+
+
+class Pane(VerticalScroll):
+    """A part that scrolls, with the keys of vim besides the arrows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", show=False),
+        Binding("k", "scroll_up", show=False),
+        Binding("g", "scroll_home", show=False),
+        Binding("G", "scroll_end", show=False),
+        Binding("ctrl+d", "page_down", show=False),
+        Binding("ctrl+u", "page_up", show=False),
+    ]
+
+
+class KeyedTable(DataTable[Any]):
+    """A table whose rows are known by the text of their first cell."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*VIM]
+
+    def __init__(self, *columns: str, **options: Any) -> None:
+        super().__init__(cursor_type="row", zebra_stripes=False, **options)
+        self._headings: tuple[str, ...] = ()
+        self._wanted = columns
+
+    def on_mount(self) -> None:
+        self.head(self._wanted)
+
+    def head(self, columns: Sequence[str]) -> None:
+        """Set the columns; rows are kept as long as these do not change."""
+        if tuple(columns) != self._headings:
+            self.clear(columns=True)
+            self._headings = tuple(columns)
+            for column in columns:
+                self.add_column(column, key=column)
+
+    @property
+    def selected(self) -> str | None:
+        """The key of the row under the cursor."""
+        if not self.row_count or not self.is_valid_row_index(self.cursor_row):
+            return None
+        return str(self.ordered_rows[self.cursor_row].key.value)
+
+    def show(self, rows: Sequence[Sequence[str | Text]]) -> None:
+        """Make these the rows, in this order: cells are updated where they differ, the cursor stays on its row."""
+        selected = self.selected
+        position = {str(row[0]): number for number, row in enumerate(rows)}
+        for key in [str(key.value) for key in self.rows if str(key.value) not in position]:
+            self.remove_row(key)
+        for row in rows:
+            self._put(str(row[0]), row)
+        if [str(row.key.value) for row in self.ordered_rows] != list(position):
+            self.sort(self._headings[0], key=lambda first: position[str(first)])
+        if selected in position:
+            self.move_cursor(row=position[selected], animate=False, scroll=False)
+
+    def select(self, key: str) -> None:
+        """Put the cursor on a row, if it is there."""
+        if key in self.rows:
+            self.move_cursor(row=self.get_row_index(key), animate=False)
+
+    def _put(self, key: str, row: Sequence[str | Text]) -> None:
+        if key not in self.rows:
+            self.add_row(*row, key=key)
+            return
+        known = self.get_row(key)
+        for heading, old, new in zip(self._headings, known, row, strict=True):
+            if old != new:
+                self.update_cell(key, heading, new, update_width=True)
