@@ -10,7 +10,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link, bound_links, is_sealed, missing_shards
 from synthclip_hpc.monitor.failures import group_failures
 from synthclip_hpc.run import Run
-from synthclip_hpc.stage_order import BUILT
+from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.submissions import all_submissions
 from synthclip_hpc.triage import failed_shards, read_lives, shards_of
 
@@ -35,7 +35,7 @@ def choose_shards(run: Run, only: str) -> Choice:
     Raises UserError for a form, a group, a phase or a shard that does not exist, and for a shard that is done.
     """
     kind, _, rest = only.partition(":")
-    links = [link for link in bound_links(run, BUILT) if link.plan.num_shards]
+    links = [link for link in bound_links(run, STAGES) if link.plan.num_shards]
     if only == "failed":
         return Choice(_failed(run, links))
     if kind == "group" and rest:

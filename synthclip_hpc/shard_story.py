@@ -16,7 +16,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.monitor.lives import Life, PhaseLives
 from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.run import Run
-from synthclip_hpc.stage_order import BUILT
+from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import Phase
 from synthclip_hpc.submissions import Submission, all_submissions
 from synthclip_hpc.triage import given_shards, log_path, read_phase
@@ -103,7 +103,7 @@ def find_shard(run: Run, text: str) -> tuple[Phase, Plan, int]:
     Raises UserError for what is no shard of the run, naming what there is.
     """
     where, _, number = text.rpartition("/")
-    phases = [phase for stage in BUILT for phase in phases_of(stage)]
+    phases = [phase for stage in STAGES for phase in phases_of(stage)]
     found = [phase for phase in phases if where in (phase.stage, phase.key)]
     planned = [(phase, plan) for phase in found if (plan := load_plan(run.phase(phase.stage, phase.name))) is not None]
     if not number.isascii() or not number.isdigit() or not found:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from synthclip_hpc.errors import UserError, nearest
 
 STAGES = ("concepts", "captions", "balance", "render", "merge", "train", "eval", "report")
-BUILT = ("concepts", "captions", "balance", "render", "merge", "train", "eval", "report")
 
 
 def parse_stages(text: str) -> list[str]:
-    """Turn `stage=captions,balance` or `stage=all` into stages in pipeline order; an unknown one names the nearest.
-
-    `all` is every stage that this version builds.
-    """
+    """Turn `stage=captions,balance` or `stage=all` into stages in pipeline order; an unknown one names the nearest."""
     if text == "all":
-        return list(BUILT)
+        return list(STAGES)
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UserError(f"stage is missing: name one or more of {', '.join(STAGES)}, or all; e.g. stage=captions")
@@ -22,8 +18,3 @@ def parse_stages(text: str) -> list[str]:
         if name not in STAGES:
             raise UserError(f"stage={name}: no such stage{nearest(name, STAGES)}. Valid: {', '.join(STAGES)}, all")
     return [stage for stage in STAGES if stage in names]
-
-
-def upstream_of(stage: str) -> list[str]:
-    """Return all stages that `stage` builds on, in pipeline order."""
-    return list(STAGES[: STAGES.index(stage)])

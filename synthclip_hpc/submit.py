@@ -20,13 +20,11 @@ def submit(argv: list[str]) -> int:
     from synthclip_hpc.carrying_out import carry_out
     from synthclip_hpc.launch.chain import with_upstream
     from synthclip_hpc.launch.launching import resolve_cluster
-    from synthclip_hpc.stage_order import BUILT, STAGES, parse_stages
+    from synthclip_hpc.stage_order import parse_stages
 
     cluster = resolve_cluster(options.cluster)
     config = config_of(options)
     stages = with_upstream(run, config, parse_stages(options.stage), options.upstream)
-    if options.stage == "all" and (left_out := [stage for stage in STAGES if stage not in BUILT]):
-        print(f"stage=all: this version builds {', '.join(BUILT)}; left out: {', '.join(left_out)}")
     return carry_out(run, config, stages, cluster, options, ask=not options.yes)
 
 

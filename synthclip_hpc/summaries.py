@@ -9,11 +9,11 @@ from sharding.seal import load_seal
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.run import Run
-from synthclip_hpc.stage_order import BUILT
+from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import Phase
 
 
-def summaries(run: Run, stages: Sequence[str] = BUILT) -> list[str]:
+def summaries(run: Run, stages: Sequence[str] = STAGES) -> list[str]:
     """Return the lines of all sealed phases of the stages, each group under its phase's name after an empty line."""
     groups = ((phase, summary_of(run, phase)) for stage in stages for phase in phases_of(stage))
     return [line for phase, lines in groups if lines for line in ("", f"{phase.key}:", *lines)]

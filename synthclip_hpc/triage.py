@@ -14,7 +14,7 @@ from synthclip_hpc.monitor.lives import Life, PhaseLives
 from synthclip_hpc.pipeline import find_phase, phases_of
 from synthclip_hpc.run import Run
 from synthclip_hpc.shares import shares_of
-from synthclip_hpc.stage_order import BUILT
+from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import Phase
 from synthclip_hpc.submissions import Submission
 
@@ -25,7 +25,7 @@ def read_lives(run: Run, submissions: Sequence[Submission]) -> dict[str, PhaseLi
     Slurm's accounting is asked what ended the attempts that no journal explains: one that ran out of memory, say, has
     said nothing. Without its answer such failures are missing, and nothing else.
     """
-    phases = (phase for stage in BUILT for phase in phases_of(stage))
+    phases = (phase for stage in STAGES for phase in phases_of(stage))
     read = {phase.key: read_phase(run, phase, submissions) for phase in phases}
     found = {key: lives for key, lives in read.items() if lives.lives}
     for key, lives in found.items():

@@ -16,7 +16,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.place import local_place
 from synthclip_hpc.run import Run
-from synthclip_hpc.stage_order import BUILT, STAGES, upstream_of
+from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import LayoutLater, Phase, Sources
 
 _READERS = 16
@@ -76,7 +76,7 @@ def left_for_later(links: Sequence[Link], stages: Sequence[str]) -> list[str]:
 
 def started_stages(run: Run) -> list[str]:
     """Return the stages of a run that have a plan."""
-    return [stage for stage in BUILT if run.has_plans(stage)]
+    return [stage for stage in STAGES if run.has_plans(stage)]
 
 
 def bound_links(run: Run, stages: Sequence[str]) -> list[Link]:
@@ -137,16 +137,9 @@ def with_upstream(run: Run, config: RunConfig, stages: list[str], add: bool) -> 
 
     Raises UserError naming what is missing and the command that adds it.
     """
-    unbuilt = [stage for stage in stages if stage not in BUILT]
     built_on = {before for stage in stages for before in _builds_on(config, stage)}
     needed = [stage for stage in STAGES if stage in built_on and stage not in stages]
     missing = [stage for stage in needed if stage != "concepts" and not is_started(run, stage)]
-    if unbuilt:
-        first = f"; missing before it: {', '.join(missing)}" if missing else ""
-        raise UserError(
-            f"stage={','.join(stages)}: this version does not build {', '.join(unbuilt)} yet{first}. "
-            f"It builds: {', '.join(BUILT)}; e.g. python -m synthclip_hpc.submit stage={BUILT[-1]} run={run.path}"
-        )
     if missing and not add:
         raise UserError(
             f"stage={','.join(stages)}: needs {', '.join(missing)}, not started in run={run.path}. Add them: "
@@ -157,9 +150,7 @@ def with_upstream(run: Run, config: RunConfig, stages: list[str], add: bool) -> 
 
 
 def _builds_on(config: RunConfig, stage: str) -> list[str]:
-    """Return the stages that a stage builds on, in pipeline order; of one that is not built, all before it."""
-    if stage not in BUILT:
-        return upstream_of(stage)
+    """Return the stages that a stage builds on, in pipeline order."""
     found: set[str] = set()
     waiting = [stage]
     while waiting:
@@ -172,7 +163,7 @@ def _builds_on(config: RunConfig, stage: str) -> list[str]:
 
 def is_started(run: Run, stage: str) -> bool:
     """Tell whether every phase of a stage has a plan."""
-    return stage in BUILT and all(run.phase(stage, phase.name).plan_path.exists() for phase in phases_of(stage))
+    return all(run.phase(stage, phase.name).plan_path.exists() for phase in phases_of(stage))
 
 
 def is_sealed(run: Run, link: Link) -> bool:

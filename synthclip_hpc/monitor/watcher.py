@@ -24,7 +24,7 @@ from synthclip_hpc.monitor.sums import sum_stage
 from synthclip_hpc.monitor.training import TrainingBook
 from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.run import Run
-from synthclip_hpc.stage_order import BUILT
+from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.submissions import Submission, all_submissions
 
 SHARE_OF_A_CORE = 0.009
@@ -106,7 +106,7 @@ class Watcher:
     def _bound_phases(self) -> list[PhaseWatch]:
         """Return the phases with a plan, in the order of the pipeline."""
         found = []
-        for phase in (phase for stage in BUILT for phase in phases_of(stage)):
+        for phase in (phase for stage in STAGES for phase in phases_of(stage)):
             watch = self._watches.get(phase.key)
             if watch is None:
                 watch = self._watches[phase.key] = PhaseWatch(self.run, phase, self._failures.take)
@@ -177,7 +177,7 @@ def _no_collections() -> Iterator[None]:
 
 def _stages(told: dict[str, PhaseStatus]) -> tuple[StageStatus, ...]:
     stages = []
-    for stage in BUILT:
+    for stage in STAGES:
         keys = [phase.key for phase in phases_of(stage)]
         known = [told[key] for key in keys if key in told]
         if known:

@@ -129,7 +129,7 @@ class RunScreen(App[int]):
         return self.query_one(f"#view-{self.query_one('#views', TabbedContent).active}", View)
 
     def is_in_sight(self, view: View) -> bool:
-        return view is self.view and not self.attention.why_paused
+        return self.is_running and view is self.view and not self.attention.why_paused
 
     def ask(self, job: Callable[[Feed], Any], then: Callable[[Any], object]) -> None:
         """Ask the feed in the helper's thread; `then` gets the answer in this one."""
@@ -191,11 +191,15 @@ class RunScreen(App[int]):
 
     @on(Answer)
     async def _answered(self, answer: Answer) -> None:
+        if not self.is_running:
+            return  # it is closing: the views are gone
         done = answer.then(answer.value)
         if inspect.isawaitable(done):
             await done
 
     def _tick(self) -> None:
+        if not self.is_running:
+            return
         if not self._looking and time.monotonic() >= self._due and not self.attention.why_paused:
             self._looking = True
             self._helper.ask(self.feed.look, self._take, self._look_failed)

@@ -16,7 +16,7 @@ from synthclip_hpc.monitor.snapshot import Snapshot, StageStatus
 from synthclip_hpc.screen.pictures import STYLE, heat_line, state_text
 from synthclip_hpc.screen.tables import KeyedTable, Pane
 from synthclip_hpc.screen.view import View
-from synthclip_hpc.stage_order import BUILT
+from synthclip_hpc.stage_order import STAGES
 
 _NARROW = ("stage", "state", "shards", "items/s", "ETA")
 _WIDE = ("stage", "state", "shards", "items", "rejected", "items/s", "overall", "ETA", "at full", "hours", "attempts")
@@ -87,7 +87,7 @@ def strip(snapshot: Snapshot) -> Text:
     """Return the pipeline in a line: every stage there is, those without a plan dim."""
     known = {stage.name: stage for stage in snapshot.stages}
     parts = []
-    for name in BUILT:
+    for name in STAGES:
         stage = known.get(name)
         if stage is None:
             parts.append(Text(f"{name} ·", style="dim"))

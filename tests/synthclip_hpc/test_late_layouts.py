@@ -6,7 +6,6 @@ import shlex
 
 import pytest
 
-from synthclip_hpc import stage_order
 from tests.synthclip_hpc.app import call, same_set
 from tests.synthclip_hpc.test_balance import rows_of
 
@@ -109,13 +108,3 @@ def test_another_configuration_needs_its_sources(app, at_once, words, tmp_path):
     (tmp_path / "mine.txt").unlink()
     outcome = app("submit", "stage=balance", "balance.mode=balanced", "balance.t=3")
     assert (outcome.code, "there is no such file" in outcome.words) == (2, True), outcome
-
-
-def test_all_says_in_one_line_what_this_version_leaves_out(app, monkeypatch):
-    monkeypatch.setattr("synthclip_hpc.carrying_out.carry_out", lambda *given: 0)
-    monkeypatch.setattr(stage_order, "BUILT", ("concepts", "captions", "balance"))
-    line = "stage=all: this version builds concepts, captions, balance; left out: render, merge, train, eval, report\n"
-    assert app("submit", "stage=all").out == line
-    assert app("submit", "stage=captions").out == ""
-    monkeypatch.setattr(stage_order, "STAGES", stage_order.BUILT)
-    assert app("submit", "stage=all").out == ""
