@@ -18,7 +18,7 @@ demo: setup  ## run the laptop preset from end to end in runs/demo
 test: setup  ## run all tests (PYTEST_ARGS="-m 'not slurm'" narrows it)
 ifeq ($(PYTEST_ARGS),)
 	$(BIN)/python -m pytest -m "not slurm" --numprocesses auto --dist loadfile
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest -m slurm --numprocesses 2 --dist loadfile
 else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif

@@ -27,8 +27,8 @@ class EvalConfig:
     """Tasks, with a comma between: `zero_shot`, `linear_probe`, `few_shot`, `retrieval`, `long_tail`; each is run on
     the data sets that it fits."""
     checkpoints: str = identity("last")
-    """Which of the run's own models: `last`, `all` (after each epoch), `every:N` (epochs), or `none`. The training keeps
-    the checkpoints that it names."""
+    """Which of the run's own models: `last`, `all` (after each epoch), `every:N` (epochs), or `none`; the training
+    keeps them."""
     model: Optional[str] = identity(None)
     """A model from elsewhere to evaluate as well: a name of open_clip's, a JSON file of its form, or a folder that
     open_clip loads."""

@@ -67,15 +67,29 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def curve(points: Sequence[tuple[float, float]], width: int, height: int) -> list[str]:
-    """Return (x, y) points as `height` lines of `width` characters, two by four dots each; y grows upwards."""
+    """Return (x, y) points, joined by lines, as `height` lines of `width` characters of two by four dots each.
+
+    x must not fall; y grows upwards.
+    """
     if not points or width < 1 or height < 1:
         return [""] * max(0, height)
     left, right = points[0][0], points[-1][0]
     low, high = min(y for _, y in points), max(y for _, y in points)
     columns, rows = 2 * width, 4 * height
     grid = [[0] * width for _ in range(height)]
-    for x, y in points:
+
+    def place(x: float, y: float) -> tuple[int, int]:
         column = round((x - left) / (right - left) * (columns - 1)) if right > left else 0
         row = round((high - y) / (high - low) * (rows - 1)) if high > low else rows // 2
-        grid[row // 4][column // 2] |= _DOTS[row % 4][column % 2]
+        return column, row
+
+    before = place(*points[0])
+    for point in points:
+        here = place(*point)
+        steps = max(abs(here[0] - before[0]), abs(here[1] - before[1]), 1)
+        for step in range(steps + 1):
+            column = before[0] + round((here[0] - before[0]) * step / steps)
+            row = before[1] + round((here[1] - before[1]) * step / steps)
+            grid[row // 4][column // 2] |= _DOTS[row % 4][column % 2]
+        before = here
     return ["".join(chr(0x2800 + bits) for bits in line) for line in grid]

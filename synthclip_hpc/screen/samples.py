@@ -23,7 +23,7 @@ class SamplesView(View):
 
     def compose(self) -> ComposeResult:
         with Pane(id="samples-pane"):
-            yield Static(id="samples", markup=False)
+            yield Static(id="samples-text", markup=False)
 
     def focus_main(self) -> None:
         self.query_one("#samples-pane").focus()
@@ -39,4 +39,4 @@ class SamplesView(View):
                 text.append(f"({row.reject_reason or 'none'})\n", "magenta")
             else:
                 text.append(f"{row.caption}\n")
-        self.query_one("#samples", Static).update(text)
+        self.query_one("#samples-text", Static).update(text)

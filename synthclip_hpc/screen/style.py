@@ -5,6 +5,8 @@ CSS = """
 TabbedContent { height: 1fr; }
 TabPane { padding: 0; }
 View { height: 1fr; }
+KeyedTable > .datatable--cursor { background: $primary 40%; text-style: none; }
+KeyedTable:focus > .datatable--cursor { background: $primary 40%; }
 #strip { height: auto; padding: 0 1; }
 #alarms { height: auto; max-height: 5; padding: 0 1; }
 #stages { height: auto; max-height: 60%; margin: 1 0; }

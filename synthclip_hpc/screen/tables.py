@@ -41,7 +41,8 @@ class KeyedTable(DataTable[Any]):
     BINDINGS: ClassVar[list[BindingType]] = [*VIM]
 
     def __init__(self, *columns: str, **options: Any) -> None:
-        super().__init__(cursor_type="row", zebra_stripes=False, **options)
+        # States and heat keep their colours under the cursor.
+        super().__init__(cursor_type="row", cursor_foreground_priority="renderable", **options)
         self._headings: tuple[str, ...] = ()
         self._wanted = columns
 

@@ -26,7 +26,7 @@ class TrainingView(View):
 
     def compose(self) -> ComposeResult:
         with Pane(id="training-pane"):
-            yield Static(id="training", markup=False)
+            yield Static(id="training-text", markup=False)
 
     def focus_main(self) -> None:
         self.query_one("#training-pane").focus()
@@ -36,7 +36,7 @@ class TrainingView(View):
         if snapshot.training is not None:
             height = (self.size.height - _LINES_OF_TEXT) // 2
             text = shown(snapshot.training, self.size.width - _MARGIN - 2, height)
-        self.query_one("#training", Static).update(text)
+        self.query_one("#training-text", Static).update(text)
 
 
 def shown(training: TrainingStatus, width: int, height: int) -> Text:

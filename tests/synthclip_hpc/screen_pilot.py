@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,18 @@ PATIENCE = 2000
 SIZES = ((80, 24), (160, 48), (20, 10))
 
 
+@functools.cache
+def _last_frame() -> Frame:
+    return load(DEMO).frames[-1]
+
+
 class SetFeed:
     """Shows the recorded run's last frame, or what a test puts in its place."""
 
     def __init__(self, run_path: Path | None = None) -> None:
         self.run_path = run_path
         self.pace_s = 1000.0
-        self.frame: Frame = load(DEMO).frames[-1]
+        self.frame = _last_frame()
         self.logs: dict[str, Path] = {}
         self.looks = 0
         self.before_look: Callable[[], object] = lambda: None

@@ -176,7 +176,7 @@ def test_the_training_view_shows_step_checkpoint_and_both_curves() -> None:
     async def script(pilot: Pilot[Any]) -> None:
         await pilot.press("4")
         await pilot.pause()
-        told = text_of(pilot, "#training")
+        told = text_of(pilot, "#training-text")
         assert told.startswith(f"step {training.step:,} of ")
         assert f"last checkpoint: step {training.checkpoint_step:,}" in told
         losses = [point.loss for point in training.curve if point.loss is not None]
@@ -211,8 +211,8 @@ def test_the_samples_view_shows_the_newest_captions() -> None:
 
     async def script(pilot: Pilot[Any]) -> None:
         await pilot.press("7")
-        await until(pilot, lambda: text_of(pilot, "#samples"))
-        lines = text_of(pilot, "#samples").splitlines()
+        await until(pilot, lambda: text_of(pilot, "#samples-text"))
+        lines = text_of(pilot, "#samples-text").splitlines()
         assert lines == [f"{one.concept}  {one.caption}" for one in captions]
 
     drive(screen(feed), script)

@@ -1,0 +1,110 @@
+"""On a real Slurm: from the screen, a node at fault is excluded, what it spoiled is resubmitted, and the run completes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("textual")
+
+from textual.pilot import Pilot
+
+from slurm.onemachine import Lab
+from synthclip_hpc.screen.app import RunScreen
+from synthclip_hpc.screen.dialogs import Question, TextDialog
+from synthclip_hpc.screen.feed import LiveFeed
+from synthclip_hpc.screen.tables import KeyedTable
+from tests.synthclip_hpc.app import REPOSITORY, App
+from tests.synthclip_hpc.screen_pilot import captions_phase, drive, rows_of
+
+ENGINE = """
+import os
+from pathlib import Path
+
+class Engine:
+    def generate(self, batch):
+        if not (Path(__file__).parent / "cured").exists():
+            if os.environ.get("SLURMD_NODENAME") == "n2":
+                raise RuntimeError("CUDA error 719")
+            if any(request.concept.startswith("poison") for request in batch):
+                raise ValueError("cannot be tokenised")
+        return [f"A {request.concept} in the morning light." for request in batch]
+
+    def close(self):
+        pass
+
+def open_engine(config, model):
+    return Engine()
+"""
+CONCEPTS = [f"poison {n}" if n == 8 else f"concept {n}" for n in range(80)]
+WORDS = (
+    "stage=captions",
+    "captions.engine=of_the_screen:open_engine",
+    "captions.device=cpu",
+    "captions.shard_items=2",
+    "slurm.partition=main",
+    "slurm.elements=4",
+    "slurm.gpus_per_node=4",  # all that a node has: one element a node
+    "slurm.time_min=20",
+)
+
+
+@pytest.mark.slurm
+def test_a_node_is_excluded_and_its_shards_are_resubmitted_from_the_screen(
+    slurm_lab: Lab, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm_lab.environment().items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "of_the_screen.py").write_text(ENGINE)
+    (tmp_path / "bank.txt").write_text("\n".join(CONCEPTS))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(tmp_path)]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert app("submit", *WORDS, f"concepts.bank={tmp_path / 'bank.txt'}", "cluster=slurm", "wait=true").code == 1
+    screen = RunScreen(LiveFeed(app.run), "a run")
+    seen: list[list[str]] = []
+
+    async def script(pilot: Pilot[Any]) -> None:
+        await pilot.press("3")
+        await eventually(pilot, lambda: len(rows_of(pilot, "#groups")) == 2)
+        seen.extend(rows_of(pilot, "#groups"))
+        [node] = [row[0] for row in seen if row[3] == "RuntimeError"]
+        screen.query_one("#groups", KeyedTable).select(node)
+        await act(pilot, "x", f"resume only=group:{node} exclude=n2")
+        await eventually(pilot, lambda: shards_done(screen) == 39 and not screen.snapshot.alive)
+        (tmp_path / "cured").touch()
+        await pilot.press("1")
+        await act(pilot, "r", "resume")
+        await eventually(pilot, lambda: shards_done(screen) == 40)
+
+    drive(screen, script)
+    assert {row[3]: row[4] for row in seen}["RuntimeError"] == "node n2"
+    assert {row[3]: row[4] for row in seen}["ValueError"] == "neither"  # tried once
+    assert [outcome.code for outcome in screen.ran] == [0, 0]
+
+
+def shards_done(screen: RunScreen) -> int:
+    assert screen.snapshot is not None
+    return captions_phase(screen.snapshot).shards_done
+
+
+async def act(pilot: Pilot[Any], key: str, words: str) -> None:
+    """Press a key, say yes to the command, and close what it said."""
+    await pilot.press(key)
+    await eventually(pilot, lambda: isinstance(pilot.app.screen, Question))
+    assert f"synthclip_hpc.{words} run=" in pilot.app.screen.command
+    await pilot.press("y")
+    await eventually(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
+    await pilot.press("escape")
+
+
+async def eventually(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
+    """Wait for what jobs do."""
+    for _ in range(1200):
+        if condition():
+            return
+        await pilot.pause(0.1)
+    raise AssertionError("waited in vain")
