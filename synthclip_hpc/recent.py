@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 from sharding.files import fingerprint, make_directory, replace_file
@@ -13,7 +14,12 @@ KEPT = 50
 
 
 def remember_run(path: Path) -> None:
-    """Note that a run was started or looked at now. A cache that cannot be written is done without."""
+    """Note that a run was started or looked at now; not of one in the temporary folder, which will be gone.
+
+    A cache that cannot be written is done without.
+    """
+    if path.absolute().is_relative_to(tempfile.gettempdir()):
+        return
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
         folder = _folder()
         make_directory(folder)

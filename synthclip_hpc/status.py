@@ -123,10 +123,11 @@ def _follow(look: Callable[[], Snapshot]) -> int:
     """Show the table alone, again and again: what there is without the extra `screen`."""
     from rich.console import Console, Group
     from rich.live import Live
+    from rich.text import Text
 
     from synthclip_hpc.monitor.view import render
 
-    hint = "more to see and to press with: pip install 'synthclip-hpc[screen]'"
+    hint = Text("more to see and to press with: pip install 'synthclip-hpc[screen]'", style="dim")
     with Live(Group(render(look()), hint), console=Console(), auto_refresh=False, screen=True) as live:
         try:
             while True:

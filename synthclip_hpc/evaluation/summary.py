@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.evaluation.results import Cell
 
 _MAIN = {
@@ -28,26 +29,12 @@ def table_of(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-def chance_of(cell: Cell, metric: str) -> float | None:
-    """Return what a model that knows nothing would get, a fraction; None where it is not known.
-
-    For retrieval it is that of finding images by captions.
-    """
-    if cell.task == "retrieval":
-        images = cell.record["dataset"]["images"]
-        return min(1.0, 5 / images) if metric.startswith("image") else None
-    if cell.task == "few_shot":
-        return 1 / int(cell.record["way"])
-    classes = int(cell.record["num_classes"] if cell.task == "linear_probe" else cell.record["classes"]["number"])
-    return min(1.0, 5 / classes) if metric == "acc5" else 1 / classes
-
-
 def _figures(cell: Cell) -> list[str]:
     told = []
     for title, metric in _MAIN[cell.task]:
         if (value := cell.metrics.get(metric)) is None:
             continue
-        chance = chance_of(cell, metric)
+        chance = chance_level(cell, metric)
         beside = "" if chance is None else f" (chance {100 * chance:.1f} %)"
         told.append(f"{title} {100 * value:.1f} %{beside}")
     return told

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.launch.environment import environment_of
 from synthclip_hpc.monitor.watcher import Watcher
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import all_submissions
 
 PATIENCE_S = 2.0
 _OPEN = ("failed", "blocked", "running", "pending", "partial", "waiting")
@@ -15,7 +17,9 @@ _OPEN = ("failed", "blocked", "running", "pending", "partial", "waiting")
 def run_in_a_line(run: Run) -> str:
     """Look at a run and return how it is: what runs or stands, and what needs the user."""
     try:
-        snapshot = Watcher(run, patience_s=PATIENCE_S).look()
+        slurm = [one.environment for one in all_submissions(run) if one.cluster == "slurm"]
+        with environment_of(slurm[-1] if slurm else {}):  # its own cluster, whatever the shell points to
+            snapshot = Watcher(run, patience_s=PATIENCE_S).look()
     except UserError as error:
         return f"cannot be read: {error}"
     done = [stage for stage in snapshot.stages if stage.state == "done"]

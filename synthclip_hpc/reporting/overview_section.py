@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sharding.seal import SealError, load_seal
+from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.evaluation.results import Cell
 from synthclip_hpc.monitor.snapshot import Snapshot
 from synthclip_hpc.reporting.blocks import MISSING, Block, Figure, Figures, Row, Section, Table, Text, Value
-from synthclip_hpc.reporting.chance import chance_level
 from synthclip_hpc.reporting.naming import MAIN_METRICS, figure_title, metric_title, set_title
 from synthclip_hpc.reporting.portable import portable
 from synthclip_hpc.reporting.runs import Model, ToldRun

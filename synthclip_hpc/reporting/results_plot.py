@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.reporting.blocks import Plot
-from synthclip_hpc.reporting.chance import chance_level
 from synthclip_hpc.reporting.naming import MAIN_METRICS, figure_title, set_title
 from synthclip_hpc.reporting.plots import PALETTE, draw, is_narrow, legend
 from synthclip_hpc.reporting.runs import ToldRun

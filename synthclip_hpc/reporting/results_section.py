@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config.eval import GLYPH_SETS
+from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.evaluation.results import Cell
 from synthclip_hpc.reporting.blocks import MISSING, Block, Listing, Row, Section, Table, Text, Value
-from synthclip_hpc.reporting.chance import chance_level
 from synthclip_hpc.reporting.naming import SHOWN_METRICS, metric_title, task_title
 from synthclip_hpc.reporting.results_plot import results_plot
 from synthclip_hpc.reporting.runs import Model, ToldRun

@@ -21,6 +21,7 @@ from textual.widgets.tabbed_content import ContentTabs
 from synthclip_hpc.errors import is_user_mistake
 from synthclip_hpc.monitor.notes import duration
 from synthclip_hpc.monitor.snapshot import Snapshot
+from synthclip_hpc.monitor.watcher import SHARE_OF_A_CORE
 from synthclip_hpc.screen.actions import Outcome, carry_out, command_line
 from synthclip_hpc.screen.attention import Attention
 from synthclip_hpc.screen.dialogs import Question, TextDialog
@@ -39,7 +40,10 @@ from synthclip_hpc.screen.view import View, phases
 VIEWS: tuple[type[View], ...] = (
     Overview, StageView, FailuresView, TrainingView, EvaluationView, LogView, SamplesView,
 )  # fmt: skip
-_TICK_S = 0.5
+_TICK_S = 1.0
+_QUIET_TICKS = 5
+"""While the user does nothing, ages are told anew at every fifth tick."""
+_LATEST_S = 15.0
 _SLOW_S = 3.0
 """A look that takes longer is told of."""
 _KEYS = """\
@@ -95,6 +99,7 @@ class RunScreen(App[int]):
         self._looking = False
         self._due = 0.0
         self._looked_at = time.monotonic()
+        self._cpu_s, self._ticks = time.process_time(), 0
 
     def compose(self) -> ComposeResult:
         yield Static(id="head")
@@ -203,7 +208,9 @@ class RunScreen(App[int]):
         if not self._looking and time.monotonic() >= self._due and not self.attention.why_paused:
             self._looking = True
             self._helper.ask(self.feed.look, self._take, self._look_failed)
-        self._head()
+        self._ticks += 1
+        if self.attention.is_at_hand or self._ticks % _QUIET_TICKS == 0:
+            self._head()
 
     def _take(self, snapshot: Snapshot) -> None:
         self.snapshot, self.error, self._looked_at = snapshot, "", time.monotonic()
@@ -215,7 +222,12 @@ class RunScreen(App[int]):
         self._tell_error(error)
 
     def _next_look(self) -> None:
-        self._looking, self._due = False, time.monotonic() + self.feed.pace_s
+        pace_s, before = self.feed.pace_s, self._cpu_s
+        self._cpu_s = time.process_time()
+        if not self.attention.is_at_hand:
+            # Left open it costs no more than the looks alone may, drawing included.
+            pace_s = max(pace_s, min((self._cpu_s - before) / SHARE_OF_A_CORE, _LATEST_S))
+        self._looking, self._due = False, time.monotonic() + pace_s
 
     def _tell_error(self, error: Exception) -> None:
         if not is_user_mistake(error) and not isinstance(error, OSError):

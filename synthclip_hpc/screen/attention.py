@@ -10,6 +10,8 @@ UNFOCUSED_S = 600.0
 """A terminal in the background may well be in sight: it is taken for unseen only after so long."""
 UNTOUCHED_S = 7200.0
 """Terminals that do not tell of focus: a screen without a key or the mouse for so long has been left alone."""
+AT_HAND_S = 60.0
+"""So long after a key, the mouse or the focus the screen is as lively as it can be."""
 
 
 @dataclass
@@ -32,6 +34,11 @@ class Attention:
     def lose_focus(self) -> None:
         """The terminal has gone to the background."""
         self._unfocused = self.clock()
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the user has done something just now; else looks may be rarer."""
+        return self.clock() - self._touched < AT_HAND_S
 
     @property
     def why_paused(self) -> str:

@@ -44,6 +44,8 @@ class Overview(View):
     def render_snapshot(self, snapshot: Snapshot) -> None:
         self.query_one("#strip", Static).update(strip(snapshot))
         alarms = [Text(f"⚠ {alarm.where}: {alarm.text}", style="bold red") for alarm in snapshot.alarms]
+        if alarms:
+            alarms.append(Text("3: what has failed   r: go on with what is open   w in Failures: why", style="dim"))
         shown = self.query_one("#alarms", Static)
         shown.update(Text("\n").join(alarms))
         shown.display = bool(alarms)
@@ -92,7 +94,11 @@ def strip(snapshot: Snapshot) -> Text:
         if stage is None:
             parts.append(Text(f"{name} ·", style="dim"))
         else:
-            share = stage.shards_done / stage.shards_total if stage.shards_total else 1.0
+            # Of a stage with one shard, as the training is, shards would say nothing until its end.
+            done, total = stage.shards_done, stage.shards_total
+            if total == 1 and not done:
+                done, total = stage.items_done, stage.items_total
+            share = done / total if total else 1.0
             percent = f"{100 * share:.0f}%" if stage.state != "done" else ""
             parts.append(Text(f"{name} {_SIGNS.get(stage.state, '?')}{percent}", style=STYLE.get(stage.state, "")))
     return Text(" → ", style="dim").join(parts)

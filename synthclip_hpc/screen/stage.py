@@ -11,13 +11,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher, Input, Static
 
-from synthclip_hpc.monitor.parts import ShardRow
+from synthclip_hpc.monitor.parts import AttemptStatus, ShardRow
 from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot
 from synthclip_hpc.screen import choosing, stage_rows
 from synthclip_hpc.screen.nodes import by_node
 from synthclip_hpc.screen.tables import KeyedTable
 from synthclip_hpc.screen.view import View, phases
 
+Row = tuple[str | Text, ...]
 _MODES = ("attempts", "shards", "behind", "nodes")
 
 
@@ -52,6 +53,7 @@ class StageView(View):
         """`stage/phase`; empty: the one where something happens."""
         self._order, self._words = choosing.ORDERS[0], ""
         self._rows: Sequence[ShardRow] = ()
+        self._attempts: dict[str, tuple[AttemptStatus, Row]] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="phase")
@@ -90,7 +92,7 @@ class StageView(View):
             return
         self.query_one("#phase", Static).update(stage_rows.summary(self._key, phase, list(known)))
         if self.mode == "attempts":
-            self._table.show([stage_rows.attempt_row(one) for one in phase.lives])
+            self._table.show(self._attempt_rows(phase))
         elif self.mode == "behind":
             # Two attempts may be at one shard; the worst comes first.
             worst = {one.shard: one for one in reversed(phase.stragglers)}
@@ -101,6 +103,15 @@ class StageView(View):
             key = self._key
             self.ask(lambda feed: feed.shards(key), lambda rows: self._take_shards(key, rows))
         self._tell_mode(phase)
+
+    def _attempt_rows(self, phase: PhaseStatus) -> list[Row]:
+        """Return a row an attempt; of one that is the same object as before the same row, as of all that have ended."""
+        rows = {}
+        for one in phase.lives:
+            known = self._attempts.get(one.name)
+            rows[one.name] = known if known is not None and known[0] is one else (one, stage_rows.attempt_row(one))
+        self._attempts = rows
+        return [row for _, row in rows.values()]
 
     def _tell_mode(self, phase: PhaseStatus) -> None:
         counts = {"attempts": len(phase.lives), "shards": phase.shards_total, "behind": len(phase.stragglers)}

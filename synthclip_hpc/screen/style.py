@@ -8,7 +8,7 @@ View { height: 1fr; }
 KeyedTable > .datatable--cursor { background: $primary 40%; text-style: none; }
 KeyedTable:focus > .datatable--cursor { background: $primary 40%; }
 #strip { height: auto; padding: 0 1; }
-#alarms { height: auto; max-height: 5; padding: 0 1; }
+#alarms { height: auto; max-height: 7; padding: 0 1; }
 #stages { height: auto; max-height: 60%; margin: 1 0; }
 #notes, #group, #training-pane, #samples-pane { height: 1fr; padding: 0 1; }
 #groups { height: auto; max-height: 50%; margin-bottom: 1; }

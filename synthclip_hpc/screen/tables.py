@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -45,6 +46,7 @@ class KeyedTable(DataTable[Any]):
         super().__init__(cursor_type="row", cursor_foreground_priority="renderable", **options)
         self._headings: tuple[str, ...] = ()
         self._wanted = columns
+        self._shown: dict[str, Sequence[str | Text]] = {}
 
     def on_mount(self) -> None:
         self.head(self._wanted)
@@ -53,6 +55,7 @@ class KeyedTable(DataTable[Any]):
         """Set the columns; rows are kept as long as these do not change."""
         if tuple(columns) != self._headings:
             self.clear(columns=True)
+            self._shown = {}
             self._headings = tuple(columns)
             for column in columns:
                 self.add_column(column, key=column)
@@ -71,7 +74,10 @@ class KeyedTable(DataTable[Any]):
         for key in [str(key.value) for key in self.rows if str(key.value) not in position]:
             self.remove_row(key)
         for row in rows:
-            self._put(str(row[0]), row)
+            # The same object as before: nothing of it has changed.
+            if self._shown.get(str(row[0])) is not row:
+                self._put(str(row[0]), row)
+        self._shown = {str(row[0]): row for row in rows}
         if [str(row.key.value) for row in self.ordered_rows] != list(position):
             self.sort(self._headings[0], key=lambda first: position[str(first)])
         if selected in position:
@@ -89,4 +95,6 @@ class KeyedTable(DataTable[Any]):
         known = self.get_row(key)
         for heading, old, new in zip(self._headings, known, row, strict=True):
             if old != new:
-                self.update_cell(key, heading, new, update_width=True)
+                # Never narrower: for that all cells of the column would be measured, at each change.
+                is_wider = cell_len(str(new)) > self.columns[heading].content_width
+                self.update_cell(key, heading, new, update_width=is_wider)

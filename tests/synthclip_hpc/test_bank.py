@@ -175,7 +175,7 @@ def test_a_missing_bank_names_what_is_valid(app):
     outcome = app("submit", "stage=captions", "concepts.bank=emojis")
     assert outcome.code == 2
     assert "did you mean 'emoji'" in outcome.err
-    assert "Valid: wordnet, emoji, or the path" in outcome.err
+    assert "Valid: wordnet, emoji, emoji-demo, or the path" in outcome.err
     assert ".tsv" in app("submit", "stage=captions", "concepts.bank=./no/such.txt").err
     assert app("submit", "stage=captions", "concepts.bank=.").code == 2
     assert app("submit", "stage=captions", "concepts.bank=").code == 2

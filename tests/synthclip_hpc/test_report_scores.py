@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.evaluation.results import Cell
-from synthclip_hpc.reporting.chance import chance_level
 from synthclip_hpc.reporting.scores import Scores, compare, find_baseline, paper_scores, scores_of_cells
 from tests.synthclip_hpc.report_runs import paper_cells, retrieval, zero_shot
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ pytest.importorskip("textual")
 from textual.pilot import Pilot
 
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.monitor.blame import Verdict
 from synthclip_hpc.screen import app as app_module
 from synthclip_hpc.screen.actions import Outcome, carry_out, command_line
 from synthclip_hpc.screen.app import VIEWS, RunScreen
@@ -76,6 +78,7 @@ def test_an_action_asks_first_with_its_command_and_says_what_that_said(
 
 def test_excluding_nodes_of_a_group_that_follows_none_says_so(carried_out: list[str]) -> None:
     feed = SetFeed(RUN)
+    feed.set(failures=(replace(feed.snapshot.failures[0], verdict=Verdict("neither", (), "tried once")),))
     app = screen(feed)
 
     async def script(pilot: Pilot[Any]) -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("textual")
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.monitor.parts import GpuSample, HeatCell, ShardRow
 from synthclip_hpc.monitor.recording import DEMO, Recording, load, save
-from synthclip_hpc.screen.attention import UNFOCUSED_S, UNTOUCHED_S, Attention
+from synthclip_hpc.screen.attention import AT_HAND_S, UNFOCUSED_S, UNTOUCHED_S, Attention
 from synthclip_hpc.screen.choosing import choose
 from synthclip_hpc.screen.feed import LiveFeed
 from synthclip_hpc.screen.following import LogFile
@@ -151,6 +151,10 @@ def test_a_log_is_read_on_line_by_line_and_from_its_beginning_when_written_anew(
 def test_nobody_looks_after_a_while_in_the_background_or_without_a_key() -> None:
     now = [0.0]
     attention = Attention(clock=lambda: now[0])
+    at_hand = []
+    for now[0] in (AT_HAND_S - 1, AT_HAND_S, 0.0):
+        at_hand.append(attention.is_at_hand)
+    assert at_hand == [True, False, True]
     attention.lose_focus()
     now[0] = UNFOCUSED_S
     assert attention.why_paused == ""

@@ -1,4 +1,4 @@
-"""On a real Slurm: from the screen, a node at fault is excluded, what it spoiled is resubmitted, and the run completes."""
+"""On a real Slurm: a bad node is excluded from the screen, what it spoiled is resubmitted, and the run completes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Engine:
 def open_engine(config, model):
     return Engine()
 """
-CONCEPTS = [f"poison {n}" if n == 8 else f"concept {n}" for n in range(80)]
+# Two poisoned shards, of different elements: one of these may be the element that comes to the bad node.
+CONCEPTS = [f"poison {n}" if n in (8, 10) else f"concept {n}" for n in range(80)]
 WORDS = (
     "stage=captions",
     "captions.engine=of_the_screen:open_engine",
@@ -66,6 +67,7 @@ def test_a_node_is_excluded_and_its_shards_are_resubmitted_from_the_screen(
     assert app("submit", *WORDS, f"concepts.bank={tmp_path / 'bank.txt'}", "cluster=slurm", "wait=true").code == 1
     screen = RunScreen(LiveFeed(app.run), "a run")
     seen: list[list[str]] = []
+    still_open: list[int] = []
 
     async def script(pilot: Pilot[Any]) -> None:
         await pilot.press("3")
@@ -73,8 +75,11 @@ def test_a_node_is_excluded_and_its_shards_are_resubmitted_from_the_screen(
         seen.extend(rows_of(pilot, "#groups"))
         [node] = [row[0] for row in seen if row[3] == "RuntimeError"]
         screen.query_one("#groups", KeyedTable).select(node)
+        before = shards_done(screen)
         await act(pilot, "x", f"resume only=group:{node} exclude=n2")
-        await eventually(pilot, lambda: shards_done(screen) == 39 and not screen.snapshot.alive)
+        # An element gives up after some failures in a row, so that not all it was given is of the group.
+        await eventually(pilot, lambda: shards_done(screen) > before and not is_alive(screen))
+        still_open.extend(row.shard for row in screen.feed.shards("captions/write") if row.state != "done")
         (tmp_path / "cured").touch()
         await pilot.press("1")
         await act(pilot, "r", "resume")
@@ -83,12 +88,18 @@ def test_a_node_is_excluded_and_its_shards_are_resubmitted_from_the_screen(
     drive(screen, script)
     assert {row[3]: row[4] for row in seen}["RuntimeError"] == "node n2"
     assert {row[3]: row[4] for row in seen}["ValueError"] == "neither"  # tried once
+    assert {4, 5} & set(still_open) and len(still_open) < 10
     assert [outcome.code for outcome in screen.ran] == [0, 0]
 
 
 def shards_done(screen: RunScreen) -> int:
     assert screen.snapshot is not None
     return captions_phase(screen.snapshot).shards_done
+
+
+def is_alive(screen: RunScreen) -> bool:
+    assert screen.snapshot is not None
+    return screen.snapshot.alive
 
 
 async def act(pilot: Pilot[Any], key: str, words: str) -> None:

@@ -47,6 +47,39 @@ def test_a_screen_needs_a_terminal_with_colours(
     assert is_terminal(environ) is wanted
 
 
+def test_without_the_extra_the_table_is_shown_again_and_again_until_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("synthclip_hpc.status.is_terminal", lambda environ: True)
+    monkeypatch.setattr("synthclip_hpc.status._has_screen", lambda: False)
+    monkeypatch.setattr("synthclip_hpc.status.time.sleep", nap)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # else nothing is drawn under pytest
+    monkeypatch.setenv("TERM", "xterm-256color")
+    told = call("status", "demo=true")
+    assert told.code == 0 and len(naps) == 3
+    assert "synthclip-hpc[screen]" in told.words
+
+
+@pytest.fixture
+def no_temp_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests' runs are in the temporary folder, whose runs are not kept in mind."""
+    monkeypatch.setattr("synthclip_hpc.recent.tempfile.gettempdir", lambda: "/nowhere")
+
+
+def test_a_run_in_the_temporary_folder_is_not_kept_in_mind(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").touch()
+    remember_run(tmp_path)
+    assert recent_runs() == []
+
+
+@pytest.mark.usefixtures("no_temp_folder")
 def test_without_a_run_the_recent_ones_are_told_a_line_each(app: App, tmp_path: Path) -> None:
     assert app("submit", "stage=concepts", "concepts.limit=4", "cluster=local", "wait=true").code == 0
     gone = tmp_path / "gone"
@@ -59,6 +92,7 @@ def test_without_a_run_the_recent_ones_are_told_a_line_each(app: App, tmp_path: 
     assert told.out.splitlines() == [f"{app.path}  1 of 1 stages done"]
 
 
+@pytest.mark.usefixtures("no_temp_folder")
 def test_recent_runs_are_kept_latest_first_and_not_for_ever(app: App, tmp_path: Path) -> None:
     runs = [tmp_path / f"run {n}" for n in range(KEPT + 3)]
     for run in runs:
@@ -101,12 +135,19 @@ def test_a_real_terminal_is_put_right_when_the_screen_ends(ending: str) -> None:
         os.close(master)
 
 
+def has_more(terminal: int, patience_s: float) -> bool:
+    """Tell whether there is something to read; by poll, as select knows no descriptors from 1,024 on."""
+    waiting = select.poll()
+    waiting.register(terminal, select.POLLIN)
+    return bool(waiting.poll(1000 * patience_s))
+
+
 def read_until(terminal: int, wanted: bytes, patience_s: float = 120.0) -> bytes:
     """Return what was written to a terminal up to something; AssertionError when it does not come."""
     seen, deadline = b"", time.monotonic() + patience_s
     while wanted not in seen:
         assert time.monotonic() < deadline, seen[-2000:]
-        if select.select([terminal], [], [], 1.0)[0]:
+        if has_more(terminal, 1.0):
             seen += os.read(terminal, 65536)
     return seen
 
@@ -116,7 +157,7 @@ def drain(terminal: int, process: subprocess.Popen[bytes], patience_s: float = 1
     deadline = time.monotonic() + patience_s
     while process.poll() is None:
         assert time.monotonic() < deadline
-        if select.select([terminal], [], [], 0.1)[0]:
+        if has_more(terminal, 0.1):
             try:
                 os.read(terminal, 65536)
             except OSError:  # the other side is closed

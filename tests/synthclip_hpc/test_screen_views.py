@@ -13,7 +13,8 @@ pytest.importorskip("textual")
 from textual.pilot import Pilot
 from textual.widgets import Input, Tabs
 
-from synthclip_hpc.monitor.parts import ShardRow
+from synthclip_hpc.monitor.blame import Verdict
+from synthclip_hpc.monitor.parts import Alarm, ShardRow
 from synthclip_hpc.screen.app import VIEWS
 from synthclip_hpc.screen.log import TRACEBACK, LogLines
 from synthclip_hpc.screen.tables import KeyedTable
@@ -61,6 +62,36 @@ def test_the_overview_has_a_line_a_stage_with_the_snapshots_numbers() -> None:
         assert len(by_name["captions"][-1]) == min(len(captions.heat), len(by_name["captions"][-1])) > 20
         assert set(by_name["captions"][-1]) == {"█"}
         assert "captions ✔" in text_of(pilot, "#strip")
+
+    drive(screen(feed), script)
+
+
+def test_the_overview_tells_alarms_and_what_to_press_and_how_far_a_stage_of_one_shard_is() -> None:
+    feed = SetFeed()
+    train = next(stage for stage in feed.snapshot.stages if stage.name == "train")
+    train = dataclasses.replace(train, state="running", shards_done=0, items_done=train.items_total // 4)
+    feed.set(stages=(train,), alarms=(Alarm("failed", "train/fit", "shard 0: out of memory"),))
+
+    async def script(pilot: Pilot[Any]) -> None:
+        alarm, hint = text_of(pilot, "#alarms").splitlines()
+        assert alarm == "⚠ train/fit: shard 0: out of memory"
+        assert hint.startswith("3: what has failed   r: go on")
+        assert "train ▶25%" in text_of(pilot, "#strip")
+
+    drive(screen(feed), script)
+
+
+def test_a_cell_that_grows_makes_its_column_wider() -> None:
+    feed = SetFeed()
+    feed.set_phase("captions/write", state="running", lives=(attempt("9_0_0", node="n1"),))
+
+    async def script(pilot: Pilot[Any]) -> None:
+        await pilot.press("2")
+        columns = pilot.app.query_one("#attempts", KeyedTable).columns
+        feed.set_phase("captions/write", lives=(attempt("9_0_0", node="a-longer-name"),))
+        await look_again(pilot, feed)
+        assert columns["node"].content_width == len("a-longer-name")
+        assert rows_of(pilot, "#attempts")[0][3] == "a-longer-name"
 
     drive(screen(feed), script)
 
@@ -150,8 +181,11 @@ def test_shards_are_listed_on_demand_filtered_and_sorted() -> None:
 
 def test_the_failures_view_shows_each_group_and_all_of_the_selected_one() -> None:
     feed = SetFeed()
-    groups = feed.snapshot.failures
-    assert len(groups) >= 2
+    first = feed.snapshot.failures[0]
+    kind = first.fingerprint._replace(type="ValueError", frame="synthclip_hpc/models/tokens.py:encode")
+    verdict = Verdict("shard", ("7",), "7 failed on two nodes")
+    groups = (first, dataclasses.replace(first, number=2, fingerprint=kind, verdict=verdict))
+    feed.set(failures=groups)
 
     async def script(pilot: Pilot[Any]) -> None:
         await pilot.press("3")

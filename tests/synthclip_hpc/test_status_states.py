@@ -9,6 +9,7 @@ import pytest
 
 from tests.synthclip_hpc.test_slurm_submission import SMALL, row
 
+QUEUED = "others are before it in the queue (Slurm: Priority)"
 STAGE_KEYS = {
     "name",
     "state",
@@ -93,7 +94,7 @@ def test_the_json_has_every_promised_key(submitted):
 @pytest.mark.parametrize(
     ("elements", "state", "words"),
     [
-        ([(0, "PENDING", "Priority"), (1, "PENDING", "Priority")], "pending", "others are before it in the queue (Slurm: Priority)"),
+        ([(0, "PENDING", "Priority"), (1, "PENDING", "Priority")], "pending", QUEUED),
         ([(0, "PENDING", "Resources"), (1, "RUNNING", "None")], "running", ""),
         ([(0, "COMPLETING", "None")], "running", ""),
         ([(0, "CONFIGURING", "None")], "running", ""),

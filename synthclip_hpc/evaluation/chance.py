@@ -1,4 +1,4 @@
-"""What guessing would give: every figure of the report stands beside it."""
+"""What guessing would give: every figure stands beside it."""
 
 from __future__ import annotations
 
