@@ -65,6 +65,15 @@ class Answer(Message):
         self.then, self.value = then, value
 
 
+class Views(TabbedContent):
+    """The views; which one is in sight is for keys and tabs to say."""
+
+    def _on_tab_pane_focused(self, event: TabPane.Focused) -> None:
+        # Told of late, the focus of the view before would bring that one back.
+        event.stop()
+        event.prevent_default()
+
+
 class RunScreen(App[int]):
     """The screen of one run, live or recorded. `ran` has the commands that were run from it."""
 
@@ -103,7 +112,7 @@ class RunScreen(App[int]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="head")
-        with TabbedContent(initial="overview", id="views"):
+        with Views(initial="overview", id="views"):
             for number, view in enumerate(VIEWS, start=1):
                 name = view.name_shown
                 with TabPane(f"{number} {name}", id=name.lower()):
