@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from evals.errors import EvalError, nearest
+from evals.errors import EvalError, nearest, run_command
 from evals.options import describe, parse, split_words
 from evals.results import write_result
 
@@ -58,18 +58,5 @@ def _task_help(task: str, module: ModuleType) -> str:
     return f"usage: python -m evals {task} key=value …\n\n{head}\n\nprotocol: {module.PROTOCOL}\n\nkeys:\n{keys}"
 
 
-def _run() -> int:
-    try:
-        return main(sys.argv[1:])
-    except EvalError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(_run())
+    sys.exit(run_command(main))

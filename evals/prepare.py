@@ -19,7 +19,7 @@ from evals.catalogue_help import facts_of, overview
 from evals.checksums import FILE, read_checksums, record_checksums, verify_checksums
 from evals.counts import Counts, check_counts, check_folder, counts_of_source
 from evals.data_writer import put_in_place, write_lines, write_split
-from evals.errors import EvalError, nearest
+from evals.errors import EvalError, nearest, run_command
 from evals.folder import SPLITS, open_folder
 from evals.options import describe, parse, split_words
 from evals.sources.choose import is_benchmark_folder, open_source
@@ -171,18 +171,5 @@ def _told(counts: Mapping[str, Counts]) -> str:
     return ", ".join(f"{count.images:,} images in {split}" for split, count in counts.items())
 
 
-def _run() -> int:
-    try:
-        return main(sys.argv[1:])
-    except EvalError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(_run())
+    sys.exit(run_command(main))

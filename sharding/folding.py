@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Mapping
 
 from sharding import files
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
 from sharding.folded import encode, folded_line
 from sharding.marker import Marker, MarkerError, shard_marker
@@ -54,7 +55,7 @@ def unfold_markers(directory: PhaseDirectory) -> None:
     shard = 0
     while folded_line(directory, shard) is not None:
         with contextlib.suppress(MarkerError, FileNotFoundError):
-            found[shard] = files.canonical_json(shard_marker(directory, shard).to_json())
+            found[shard] = canonical_json(shard_marker(directory, shard).to_json())
         shard += 1
     _create_missing(directory, found)
     files.remove(directory.folded_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sharding import files, schema
+from sharding.canonical import canonical_json, fingerprint
 from sharding.directory import PhaseDirectory
 from sharding.drift import differences, explain
 
@@ -23,13 +24,13 @@ def bind_inputs(directory: PhaseDirectory, inputs: Mapping[str, str]) -> str:
 
     Raises InputsDrift, with both hashes and every difference, if the phase was started from other inputs.
     """
-    data = files.canonical_json({"schema": schema.SCHEMA, "inputs": dict(inputs)})
-    asked_hash = files.fingerprint(dict(inputs))
+    data = canonical_json({"schema": schema.SCHEMA, "inputs": dict(inputs)})
+    asked_hash = fingerprint(dict(inputs))
     if not files.create_file(directory.inputs_path, data):
         recorded = load_inputs(directory) or {}
         if recorded != dict(inputs):
             raise InputsDrift(
-                f"{directory.inputs_path} was bound to inputs {files.fingerprint(recorded)}, "
+                f"{directory.inputs_path} was bound to inputs {fingerprint(recorded)}, "
                 f"found now are inputs {asked_hash}. "
                 f"What differs:\n{explain(differences(recorded, dict(inputs)))}\n"
                 "A phase upstream was made anew and came out different; run this one in a new run directory."

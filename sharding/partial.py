@@ -6,8 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from sharding import files
 from sharding.attempt_file import AttemptFile, longest
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
 from sharding.frames import frame, valid_prefix
 
@@ -32,7 +32,7 @@ class RecordLog(AttemptFile):
 
         Raises OSError as it comes (a full disk, an unreadable older log).
         """
-        header = files.canonical_json({"schema": 1, "plan_hash": plan_hash, "shard": shard})
+        header = canonical_json({"schema": 1, "plan_hash": plan_hash, "shard": shard})
 
         def records(content: bytes) -> list[bytes]:
             payloads = valid_prefix(content)

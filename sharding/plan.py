@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 from sharding import files, schema
+from sharding.canonical import canonical_json, fingerprint
 from sharding.directory import PhaseDirectory
 from sharding.drift import Difference, differences, explain
 
@@ -78,12 +79,12 @@ class Plan:
                 f"suffix must be a file name ending such as '.parquet' (and not '.part'), got {self.suffix!r}"
             )
         # A copy in JSON's own types: the plan that is read equals the plan that was written.
-        object.__setattr__(self, "identity", json.loads(files.canonical_json(dict(self.identity))))
+        object.__setattr__(self, "identity", json.loads(canonical_json(dict(self.identity))))
 
     @cached_property
     def hash(self) -> str:
         """sha256 of everything in the plan and of the schema it is written in."""
-        return files.fingerprint(self.to_json())
+        return fingerprint(self.to_json())
 
     @property
     def num_shards(self) -> int:
@@ -107,7 +108,7 @@ class Plan:
     def from_json(cls, value: Mapping[str, Any], what: str = "plan") -> Self:
         """The plan in a JSON object. Raises PlanError for missing, unknown or wrong fields and for a newer schema."""
         names = {field.name for field in fields(cls)}
-        found = dict(schema.parse(files.canonical_json(dict(value)), what, PlanError))
+        found = dict(schema.parse(canonical_json(dict(value)), what, PlanError))
         found.pop("schema")
         if found.keys() != names:
             raise PlanError(f"{what} must have exactly the fields {sorted(names)}, got {sorted(found)}")
@@ -160,7 +161,7 @@ def check_bound(directory: PhaseDirectory, plan: Plan) -> None:
 
 
 def _encode(plan: Plan) -> bytes:
-    return files.canonical_json({**plan.to_json(), "hash": plan.hash})
+    return canonical_json({**plan.to_json(), "hash": plan.hash})
 
 
 def load_plan(directory: PhaseDirectory) -> Plan | None:

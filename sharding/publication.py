@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding import files
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
 from sharding.marker import Counts, CountsError, Marker, MarkerError, Promise, done_marker, shard_marker
 from sharding.plan import Plan, ShardRange
@@ -166,7 +167,7 @@ def _mark(
                 plan.stage, plan.phase, shard, plan.hash, inputs_hash, size_bytes, sha256, counts, promise, facts
             )
             files.make_directory(path.parent)
-            files.replace_file(path, files.canonical_json(marker.to_json()))
+            files.replace_file(path, canonical_json(marker.to_json()))
         # Where links are not supported, a second attempt may have renamed its output over the first one meanwhile.
         if files.identity(final) == identity or files.checksum(final) == found:
             break

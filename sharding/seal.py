@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sharding import files, schema
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
 from sharding.marker import Counts, CountsError, Marker, MarkerError, counts_from_json, done_marker
 from sharding.plan import Plan
@@ -146,7 +147,7 @@ def _encode(seal: Seal) -> bytes:
     value = asdict(seal)
     del value["hash"]
     totals = {"num_shards": len(seal.shards), "size_bytes": seal.size_bytes, "counts": asdict(seal.counts)}
-    return files.canonical_json({"schema": schema.SCHEMA, **value, "totals": totals})
+    return canonical_json({"schema": schema.SCHEMA, **value, "totals": totals})
 
 
 def _decode(data: bytes, what: str) -> Seal:

@@ -13,7 +13,8 @@ from synthclip_hpc.foresight.confirming import check_keys, confirm
 from synthclip_hpc.foresight.dry_run import dry_run_text
 from synthclip_hpc.foresight.pace import other_run
 from synthclip_hpc.launch.chain import Link, left_for_later, plan_links, started_stages
-from synthclip_hpc.launch.launching import check_places, start
+from synthclip_hpc.launch.launching import start
+from synthclip_hpc.launch.place_check import check_places
 from synthclip_hpc.launch.replacing import find_replacements, freeze
 from synthclip_hpc.launch.report import print_finished, print_later, print_replaced, print_started
 from synthclip_hpc.recent import remember_run

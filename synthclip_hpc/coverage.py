@@ -74,7 +74,7 @@ def _tell_run(run: Run, out: Path | None) -> None:
 
 
 def _tell_source(config: RunConfig, path: str, out: Path) -> None:
-    from sharding.files import canonical_json
+    from sharding.canonical import canonical_json
     from synthclip_hpc.curation.coverage import coverage_table
     from synthclip_hpc.curation.matching import never_matching
     from synthclip_hpc.stages.phase import Sources

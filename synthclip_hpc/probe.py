@@ -52,7 +52,8 @@ def probe(argv: list[str]) -> int:
     """
     run, options = parse_config_options(ProbeOptions, argv, PROG, "Do one shard as a job and measure it.")
     from synthclip_hpc.foresight.confirming import check_keys
-    from synthclip_hpc.launch.launching import resolve_cluster, start_shards
+    from synthclip_hpc.launch.launching import start_shards
+    from synthclip_hpc.launch.place_check import resolve_cluster
 
     cluster = resolve_cluster(options.cluster)
     config = config_of(options)
@@ -85,7 +86,8 @@ def _prepare(run: Run, config: RunConfig, options: ProbeOptions, cluster: str) -
     """
     from synthclip_hpc import provenance
     from synthclip_hpc.launch.chain import is_sealed, missing_shards, plan_links, started_stages, with_upstream
-    from synthclip_hpc.launch.launching import check_places, start
+    from synthclip_hpc.launch.launching import start
+    from synthclip_hpc.launch.place_check import check_places
     from synthclip_hpc.launch.replacing import find_replacements, freeze
     from synthclip_hpc.launch.report import print_replaced
     from synthclip_hpc.stage_order import STAGES, parse_stages

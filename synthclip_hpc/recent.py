@@ -7,7 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from sharding.files import fingerprint, make_directory, replace_file
+from sharding.canonical import fingerprint
+from sharding.files import make_directory, replace_file
 from synthclip_hpc import remembered
 
 KEPT = 50

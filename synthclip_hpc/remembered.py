@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, fingerprint, make_directory, replace_file
+from sharding.canonical import canonical_json, fingerprint
+from sharding.files import make_directory, replace_file
 from synthclip_hpc.paths import cache_folder
 
 

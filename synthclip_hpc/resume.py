@@ -32,8 +32,8 @@ def resume(argv: list[str]) -> int:
     from synthclip_hpc.carrying_out import carry_out
     from synthclip_hpc.launch.chain import started_stages
     from synthclip_hpc.launch.environment import use_latest
-    from synthclip_hpc.launch.launching import resolve_cluster
     from synthclip_hpc.launch.nodes import parse_nodes
+    from synthclip_hpc.launch.place_check import resolve_cluster
     from synthclip_hpc.submissions import all_submissions
 
     run.load_config()  # raises for a run that is not there

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
-from sharding.files import canonical_json, create_file, replace_file
+from sharding.files import create_file, replace_file
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config_files import apply_table, to_table
 from synthclip_hpc.errors import UserError

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sharding.files import fingerprint, remove
+from sharding.canonical import fingerprint
+from sharding.files import remove
 from sharding.inputs import load_inputs
 from sharding.journal import Journal, read_events
 from sharding.plan import Plan, load_plan

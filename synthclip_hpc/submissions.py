@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, create_file, replace_file
+from sharding.canonical import canonical_json
+from sharding.files import create_file, replace_file
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config_files import apply_table
 from synthclip_hpc.errors import UserError

@@ -19,7 +19,7 @@ def submit(argv: list[str]) -> int:
     run, options = parse_config_options(SubmitOptions, argv, PROG, "Plan stages of a run and start them.")
     from synthclip_hpc.carrying_out import carry_out
     from synthclip_hpc.launch.chain import with_upstream
-    from synthclip_hpc.launch.launching import resolve_cluster
+    from synthclip_hpc.launch.place_check import resolve_cluster
     from synthclip_hpc.stage_order import parse_stages
 
     cluster = resolve_cluster(options.cluster)

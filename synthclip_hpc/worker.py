@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sharding.canonical import canonical_json
 from sharding.drift import differences, explain
-from sharding.files import canonical_json
 from sharding.journal import Journal
 from sharding.plan import Plan, load_plan
 from slurm.attempt import Attempt, from_environment

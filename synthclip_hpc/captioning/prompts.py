@@ -20,7 +20,7 @@ from functools import cached_property
 from importlib import resources
 from typing import Protocol
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from sharding.ids import derive
 from synthclip_hpc.config import BUILT_IN_PROMPTS
 from synthclip_hpc.errors import UserError, nearest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from synthclip_hpc.curation.matching import Matcher
 from synthclip_hpc.curation.sources import CaptionSource, refuse_unusable
 from synthclip_hpc.remembered import remembered, stamps

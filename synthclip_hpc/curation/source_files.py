@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from synthclip_hpc.curation.braces import expand_braces
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.fingerprints import sample_file

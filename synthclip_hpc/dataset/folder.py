@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sharding.files import canonical_json, checksum, make_directory, sync_directory, write_file
+from sharding.canonical import canonical_json
+from sharding.files import checksum, make_directory, sync_directory, write_file
 from synthclip_hpc.dataset.columns import CHECKSUMS, SHARDS, SIZES, tar_name
 
 SIZES_PATH = f"{SHARDS}/{SIZES}"

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from sharding.tar_scan import TarError, mapped, samples, scan
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.fingerprints import sample_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from sharding.inputs import load_inputs
 from sharding.marker import is_done
 from sharding.plan import load_plan

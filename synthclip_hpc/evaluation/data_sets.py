@@ -11,7 +11,7 @@ from typing import Any
 from evals import catalogue
 from evals.catalogue import DataSetInfo
 from evals.errors import EvalError
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from synthclip_hpc.config.eval import GLYPH_SETS, EvalConfig
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.evaluation.settings import words

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.errors import EvalError
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config.eval import EvalConfig
 from synthclip_hpc.errors import UserError

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +13,10 @@ from sharding.plan import check_bound
 from sharding.seal import load_seal
 from synthclip_hpc import provenance
 from synthclip_hpc.config import RunConfig
-from synthclip_hpc.errors import UserError, nearest
-from synthclip_hpc.launch.chain import Link, is_sealed, local_workers, missing_shards, unfinished_shards
+from synthclip_hpc.errors import UserError
+from synthclip_hpc.launch.chain import Link, is_sealed, unfinished_shards
 from synthclip_hpc.launch.liveness import NO_CLUSTER, earlier_living, is_being_submitted, living, open_submissions
-from synthclip_hpc.place import Place, local_place
 from synthclip_hpc.run import Run
-from synthclip_hpc.stages.phase import check_tasks
 from synthclip_hpc.submissions import Submission, all_submissions, update, withdraw
 
 if TYPE_CHECKING:
@@ -28,42 +24,6 @@ if TYPE_CHECKING:
 
 _HELD_POLL_S = 0.1
 """Another command replaces a plan in milliseconds."""
-CLUSTERS = ("auto", "local", "slurm", "onemachine")
-
-
-def resolve_cluster(cluster: str) -> str:
-    """Turn `auto` into `slurm` when sbatch is on the PATH, else `local`; refuse an unknown name."""
-    if cluster not in CLUSTERS:
-        raise UserError(f"cluster={cluster}: no such cluster{nearest(cluster, CLUSTERS)}. Valid: {', '.join(CLUSTERS)}")
-    if cluster == "auto":
-        return "slurm" if shutil.which("sbatch") else "local"
-    return cluster
-
-
-def check_places(run: Run, links: Sequence[Link], config: RunConfig, cluster: str) -> None:
-    """Refuse what would be asked for in vain, before anything is written: of Slurm, and of where workers will run.
-
-    Raises UserError or ProfileError.
-    """
-    target = None
-    if cluster != "local":
-        from synthclip_hpc.launch.arrays import find_target
-
-        target = find_target(config, cluster)
-    for link in links:
-        if link.phase.inline or not link.plan.num_shards or is_sealed(run, link):
-            continue
-        if target is None:
-            local_workers(config, link.phase)  # raises for a number that cannot be
-            place = local_place()
-        else:
-            resources = target.resources(link.phase)
-            check_tasks(link.phase.kind, resources)
-            python = shlex.split(resources.python) if resources.python else None
-            place = Place(cluster, resources.num_gpus, python, resources.container, resources.nodes)
-        # With all shards there only the seal is wanting, which needs nothing of what made them.
-        if link.phase.check_place is not None and missing_shards(run, link):
-            link.phase.check_place(config, place)
 
 
 @dataclass
@@ -97,20 +57,7 @@ def start_shards(
 
     `facts` are kept in the submission's record. Raises what `start` raises, and UserError when the phase is at work.
     """
-    starter = _Starter(run, [link], config, cluster, assume_ended)
-    starter._look_around([link])
-    if at_work := [one.name for one in starter.alive if f"{one.stage}/{one.phase}" == link.phase.key]:
-        raise UserError(f"run={run.path}: {link.phase.key} is at work already, as {', '.join(at_work)}")
-    starter.after = starter._wait_for_upstream(link)
-    submission = starter._submit(link, shards)
-    if submission is None:
-        return None
-    submission = update(submission, **facts)  # before a supervisor writes into the record as well
-    if starter.local:
-        from synthclip_hpc.launch.local import start_supervisor
-
-        start_supervisor(run, [submission])
-    return submission
+    return _Starter(run, [link], config, cluster, assume_ended).start_shards(link, shards, facts)
 
 
 class _Starter:
@@ -139,11 +86,26 @@ class _Starter:
                     break
         finally:
             # Whatever goes wrong with a later phase: what was claimed before it gets its supervisor.
-            if self.local:
-                from synthclip_hpc.launch.local import start_supervisor
-
-                start_supervisor(self.run, self.local)
+            self._supervise(self.local)
         return self.started
+
+    def start_shards(self, link: Link, shards: Sequence[int], facts: Mapping[str, Any]) -> Submission | None:
+        self._look_around([link])
+        if at_work := [one.name for one in self.alive if f"{one.stage}/{one.phase}" == link.phase.key]:
+            raise UserError(f"run={self.run.path}: {link.phase.key} is at work already, as {', '.join(at_work)}")
+        self.after = self._wait_for_upstream(link)
+        submission = self._submit(link, shards)
+        if submission is None:
+            return None
+        submission = update(submission, **facts)  # before a supervisor writes into the record as well
+        self._supervise([submission] if self.local else [])
+        return submission
+
+    def _supervise(self, local: Sequence[Submission]) -> None:
+        if local:
+            from synthclip_hpc.launch.local import start_supervisor
+
+            start_supervisor(self.run, local)
 
     def _look_around(self, open_links: Sequence[Link]) -> None:
         """Find what is alive; what is seen to be over is marked, so that nobody asks about it again."""

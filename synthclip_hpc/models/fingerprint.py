@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharding.files import checksum, fingerprint
+from sharding.canonical import fingerprint
+from sharding.files import checksum
 from synthclip_hpc.fingerprints import sample_file
 from synthclip_hpc.models.safetensors_file import sample_tensors
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sharding.files import canonical_json
+from sharding.canonical import canonical_json
 from synthclip_hpc.config.keys import flatten
 from synthclip_hpc.config.render import RENDERERS, RESAMPLES, STYLES, SUBSAMPLINGS, RenderConfig
 from synthclip_hpc.errors import UserError, nearest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, fingerprint
+from sharding.canonical import canonical_json, fingerprint
 from sharding.seal import load_seal
 from synthclip_hpc.evaluation.results import read_cells
 from synthclip_hpc.pipeline import phases_of

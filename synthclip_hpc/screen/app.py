@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from rich.text import Text
 from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -19,7 +18,6 @@ from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.widgets.tabbed_content import ContentTabs
 
 from synthclip_hpc.errors import is_user_mistake
-from synthclip_hpc.monitor.notes import duration
 from synthclip_hpc.monitor.snapshot import Snapshot
 from synthclip_hpc.monitor.watcher import SHARE_OF_A_CORE
 from synthclip_hpc.screen.actions import Outcome, carry_out, command_line
@@ -28,6 +26,7 @@ from synthclip_hpc.screen.dialogs import Question, TextDialog
 from synthclip_hpc.screen.evaluation import EvaluationView
 from synthclip_hpc.screen.failures import FailuresView
 from synthclip_hpc.screen.feed import Feed
+from synthclip_hpc.screen.head import head_text
 from synthclip_hpc.screen.helper import Helper
 from synthclip_hpc.screen.log import LogView
 from synthclip_hpc.screen.overview import Overview
@@ -35,7 +34,7 @@ from synthclip_hpc.screen.samples import SamplesView
 from synthclip_hpc.screen.stage import StageView
 from synthclip_hpc.screen.style import CSS as STYLES
 from synthclip_hpc.screen.training import TrainingView
-from synthclip_hpc.screen.view import View, phases
+from synthclip_hpc.screen.view import View, Views, phases
 
 VIEWS: tuple[type[View], ...] = (
     Overview, StageView, FailuresView, TrainingView, EvaluationView, LogView, SamplesView,
@@ -44,8 +43,6 @@ _TICK_S = 1.0
 _QUIET_TICKS = 5
 """While the user does nothing, ages are told anew at every fifth tick."""
 _LATEST_S = 15.0
-_SLOW_S = 3.0
-"""A look that takes longer is told of."""
 _KEYS = """\
 1 to 7       the views, from left to right (or click)
 j k ↓ ↑      down, up           g G   top, bottom
@@ -63,15 +60,6 @@ class Answer(Message):
     def __init__(self, then: Callable[[Any], object], value: Any) -> None:
         super().__init__()
         self.then, self.value = then, value
-
-
-class Views(TabbedContent):
-    """The views; which one is in sight is for keys and tabs to say."""
-
-    def _on_tab_pane_focused(self, event: TabPane.Focused) -> None:
-        # Told of late, the focus of the view before would bring that one back.
-        event.stop()
-        event.prevent_default()
 
 
 class RunScreen(App[int]):
@@ -250,15 +238,14 @@ class RunScreen(App[int]):
         self._head()
 
     def _head(self) -> None:
-        text = Text(f" {self.title} ", style="bold")
-        paused, slow_s = self.attention.why_paused, self._helper.busy_s
-        if self.error:
-            text.append(f" {self.error} ", "bold red")
-        if paused:
-            text.append(f" {paused} ", "reverse")
-        elif slow_s > _SLOW_S:
-            text.append(f" looking for {duration(slow_s)} ", "reverse")
-        text.append(_ages(self.snapshot, time.monotonic() - self._looked_at), "dim")
+        text = head_text(
+            self.title or "",
+            self.snapshot,
+            since_s=time.monotonic() - self._looked_at,
+            error=self.error,
+            paused=self.attention.why_paused,
+            busy_s=self._helper.busy_s,
+        )
         self.query_one("#head", Static).update(text)
 
     @on(TabbedContent.TabActivated, "#views")
@@ -293,16 +280,3 @@ class RunScreen(App[int]):
 
     def action_leave(self) -> None:
         self.exit(0)
-
-
-def _ages(snapshot: Snapshot | None, since_s: float) -> str:
-    if snapshot is None:
-        return " first look …"
-    parts = []
-    for name, source in snapshot.sources.items():
-        if source.error:
-            parts.append(f"{name}: {source.error}")
-        elif source.age_s is not None:
-            parts.append(f"{name} {duration(source.age_s + since_s)} old")
-    alive = "alive" if snapshot.alive else "nothing alive"
-    return f" {alive} · " + " · ".join(parts)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from textual.containers import Vertical
+from textual.widgets import TabbedContent, TabPane
 
 from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot
 
@@ -28,6 +29,7 @@ class View(Vertical):
         self.render_snapshot(snapshot)
 
     def render_snapshot(self, snapshot: Snapshot) -> None:
+        """Each view renders a snapshot in its own way."""
         raise NotImplementedError
 
     def on_resize(self) -> None:
@@ -37,6 +39,15 @@ class View(Vertical):
     def ask(self, job: Callable[[Feed], Any], then: Callable[[Any], object]) -> None:
         """Ask the feed in the helper's thread; `then` gets the answer here."""
         self.app.ask(job, then)
+
+
+class Views(TabbedContent):
+    """All views; which one is in sight is for keys and tabs to say."""
+
+    def _on_tab_pane_focused(self, event: TabPane.Focused) -> None:
+        # Told of late, the focus of the view before would bring that one back.
+        event.stop()
+        event.prevent_default()
 
 
 def phases(snapshot: Snapshot) -> dict[str, PhaseStatus]:

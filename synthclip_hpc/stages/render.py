@@ -15,9 +15,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
 from sharding.drift import differences, explain
-from sharding.files import canonical_json
 from sharding.journal import read_events
 from sharding.marker import Counts, Promise
 from sharding.plan import Plan, ShardRange

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from sharding.canonical import canonical_json
 from sharding.drift import differences, explain
-from sharding.files import canonical_json
 from sharding.plan import load_plan
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.paths import path_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sharding.files import canonical_json, replace_file
+from sharding.canonical import canonical_json
+from sharding.files import replace_file
 from synthclip_hpc.training.data.loader import Batch
 from synthclip_hpc.training.data.training_data import TrainingData
 

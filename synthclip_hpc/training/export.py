@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharding.files import canonical_json, make_directory, replace_file
+from sharding.canonical import canonical_json
+from sharding.files import make_directory, replace_file
 from synthclip_hpc.training.init_weights import CONFIG_FILE, WEIGHTS_FILE
 from synthclip_hpc.training.model_config import ModelConfig
 

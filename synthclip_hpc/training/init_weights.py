@@ -9,7 +9,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.fingerprints import sample_file
 from synthclip_hpc.models.offline import go_offline

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from synthclip_hpc.config.train import BUILT_IN_TRAIN_MODELS
 from synthclip_hpc.errors import UserError, nearest
 from synthclip_hpc.paths import path_of

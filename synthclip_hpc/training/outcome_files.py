@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, checksum, list_directory, read_file, replace_file, sync_directory, write_file
+from sharding.canonical import canonical_json
+from sharding.files import checksum, list_directory, read_file, replace_file, sync_directory, write_file
 from synthclip_hpc.dataset.columns import CHECKSUMS
 from synthclip_hpc.dataset.folder import fault
 from synthclip_hpc.errors import UserError

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, replace_file
+from sharding.canonical import canonical_json
+from sharding.files import replace_file
 from synthclip_hpc.config.train import TrainConfig
 from synthclip_hpc.training.checkpoints.saving import Saver
 from synthclip_hpc.training.metrics import MetricsWriter

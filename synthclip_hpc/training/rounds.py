@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
-from sharding.files import canonical_json, list_directory, make_directory, replace_file
+from sharding.files import list_directory, make_directory, replace_file
 
 ROUNDS = "rounds"
 

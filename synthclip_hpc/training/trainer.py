@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from sharding.inputs import load_inputs
 from sharding.plan import Plan, load_plan
 from synthclip_hpc.config import RunConfig

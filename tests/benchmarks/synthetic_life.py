@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sharding.canonical import canonical_json
 from sharding.deal import deal
-from sharding.files import canonical_json
 from sharding.plan import Plan, load_plan
 from synthclip_hpc.run import Run
 from tests.benchmarks.synthetic_run import JOB, Shape, marker_of

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sharding.canonical import canonical_json
 from sharding.deal import deal
 from sharding.directory import PhaseDirectory
-from sharding.files import canonical_json
 from sharding.marker import Counts, Marker
 from sharding.plan import Plan
 from sharding.seal import write_seal

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sharding.files import canonical_json, make_directory
+from sharding.canonical import canonical_json
+from sharding.files import make_directory
 from sharding.marker import Counts
 from sharding.plan import Plan, bind_plan
 from sharding.publication import publish_shard

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sharding import files
+from sharding.canonical import canonical_json
 from sharding.check import repair, verify
 from sharding.directory import PhaseDirectory
 from sharding.seal import load_seal, write_seal
@@ -94,7 +94,7 @@ def test_a_damaged_seal_is_found_and_made_anew_without_reopening_a_shard(sealed:
 def test_a_seal_that_disagrees_with_sound_shards_goes_and_the_shards_stay(sealed: PhaseDirectory) -> None:
     value = json.loads(sealed.seal_path.read_bytes())
     value["shards"][2]["sha256"] = "c" * 64
-    sealed.seal_path.write_bytes(files.canonical_json(value))
+    sealed.seal_path.write_bytes(canonical_json(value))
     problems = verify(sealed, PLAN)
     assert [(problem.shard, problem.path) for problem in problems] == [(2, sealed.seal_path)]
     assert repair(sealed, problems) == []
@@ -104,7 +104,7 @@ def test_a_seal_that_disagrees_with_sound_shards_goes_and_the_shards_stay(sealed
 
 def test_a_seal_of_another_plan_is_found(sealed: PhaseDirectory) -> None:
     value = json.loads(sealed.seal_path.read_bytes())
-    sealed.seal_path.write_bytes(files.canonical_json({**value, "plan_hash": "b" * 64}))
+    sealed.seal_path.write_bytes(canonical_json({**value, "plan_hash": "b" * 64}))
     assert ["is of plan" in problem.reason for problem in verify(sealed, PLAN)] == [True]
 
 

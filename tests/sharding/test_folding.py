@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sharding import files
+from sharding.canonical import canonical_json
 from sharding.check import reopen, repair, verify
 from sharding.directory import PhaseDirectory
 from sharding.folding import FoldRefused, fold_markers, unfold_markers
@@ -73,7 +74,7 @@ def test_a_marker_of_its_own_is_newer_than_the_folded_one(sealed: PhaseDirectory
     newer = json.loads(sealed.marker_path(1).read_bytes()) | {"provenance": {"attempt": "late"}}
     fold_markers(sealed, PLAN)
     sealed.marker_path(1).parent.mkdir(parents=True)
-    sealed.marker_path(1).write_bytes(files.canonical_json(newer))
+    sealed.marker_path(1).write_bytes(canonical_json(newer))
     assert shard_marker(sealed, 1).provenance == {"attempt": "late"}
     assert fold_markers(sealed, PLAN) == 1
     assert shard_marker(sealed, 1).provenance == {"attempt": "late"}

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharding import files
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
 from sharding.inputs import bind_inputs
 from sharding.plan import Plan, PlanDrift, PlanError, PlanReplaced, bind_plan, check_bound, load_plan, replace_plan
 from tests.sharding.faults import Process, run, run_interleaved
-from tests.sharding.test_files import JSON
+from tests.sharding.test_canonical import JSON
 
 
 def plan(**changes: Any) -> Plan:
@@ -62,7 +62,7 @@ def test_the_hash_is_pinned() -> None:
 @given(identity=st.dictionaries(st.text(max_size=3), JSON, max_size=4))
 def test_a_plan_survives_json(identity: dict[str, Any]) -> None:
     made = plan(identity=identity)
-    again = Plan.from_json(json.loads(files.canonical_json(made.to_json())))
+    again = Plan.from_json(json.loads(canonical_json(made.to_json())))
     assert again == made
     assert again.hash == made.hash
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from sharding import files
+from sharding.canonical import canonical_json
 from sharding.directory import PhaseDirectory
 from sharding.marker import Counts
 from sharding.seal import PhaseIncomplete, SealConflict, SealError, collect_seal, load_seal, store_seal, write_seal
@@ -115,6 +116,6 @@ def test_a_seal_whose_totals_were_edited_is_refused(tmp_path: Path) -> None:
     write_seal(directory, PLAN, INPUTS_HASH)
     value = json.loads(directory.seal_path.read_bytes())
     value["totals"]["num_shards"] = 6
-    directory.seal_path.write_bytes(files.canonical_json(value))
+    directory.seal_path.write_bytes(canonical_json(value))
     with pytest.raises(SealError, match="do not agree"):
         load_seal(directory)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, write_file
+from sharding.canonical import canonical_json
+from sharding.files import write_file
 from sharding.marker import Counts
 from sharding.plan import Plan, bind_plan
 from sharding.publication import publish_shard

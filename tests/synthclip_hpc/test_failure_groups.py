@@ -61,10 +61,10 @@ def test_the_frame_is_the_innermost_of_our_own_code_and_the_text_of_a_traceback_
 @pytest.mark.parametrize(
     ("file", "frame"),
     [
-        ("/home/me/env/lib/python3.11/site-packages/synthclip_hpc/work.py", "synthclip_hpc/work.py:run"),
-        ("/home/me/synthclip_hpc/checkout/sharding/files.py", "sharding/files.py:run"),
-        ("/home/slurm/env/lib/python3.11/site-packages/torch/nn/modules.py", ""),
-        ("/home/me/my_engine.py", ""),
+        ("/opt/env/lib/python3.11/site-packages/synthclip_hpc/work.py", "synthclip_hpc/work.py:run"),
+        ("/opt/synthclip_hpc/checkout/sharding/files.py", "sharding/files.py:run"),
+        ("/opt/slurm/env/lib/python3.11/site-packages/torch/nn/modules.py", ""),
+        ("/opt/my_engine.py", ""),
     ],
 )
 def test_the_frame_of_a_text_wherever_our_packages_are_installed(file, frame):

@@ -55,7 +55,7 @@ def packages(monkeypatch):
 
 def test_a_machine_without_a_gpu_is_told_before_anything_is_written(refused, model, packages, monkeypatch):
     packages(torch=True, transformers=True)
-    monkeypatch.setattr("synthclip_hpc.launch.launching.local_place", lambda: place(num_gpus=0))
+    monkeypatch.setattr("synthclip_hpc.launch.place_check.local_place", lambda: place(num_gpus=0))
     words = refused(f"captions.model={model}")
     assert "captions.device=cuda: this machine has no GPU" in words
     assert "captions.device=cpu" in words

@@ -161,7 +161,7 @@ def test_a_report_names_no_host_and_no_folder_of_this_machine(tmp_path: Path) ->
 
 
 def test_paths_and_commands_keep_their_last_part_only() -> None:
-    assert portable("/home/me/data/cc3m:500000,/other/set") == "cc3m:500000,set"
+    assert portable("/scratch/data/cc3m:500000,/other/set") == "cc3m:500000,set"
     assert portable("mistralai/Mistral-7B-Instruct-v0.2") == "mistralai/Mistral-7B-Instruct-v0.2"
     assert portable("~/bank.txt") == "bank.txt"
     assert portable(3) == 3

@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.monitor.blame import Verdict
 from synthclip_hpc.screen import app as app_module
+from synthclip_hpc.screen import head
 from synthclip_hpc.screen.actions import Outcome, carry_out, command_line
 from synthclip_hpc.screen.app import VIEWS, RunScreen
 from synthclip_hpc.screen.dialogs import Question, TextDialog
@@ -197,7 +198,7 @@ def test_looks_stop_with_p_and_go_on_with_it() -> None:
 
 
 def test_a_look_that_hangs_leaves_the_screen_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "_SLOW_S", 0.0)
+    monkeypatch.setattr(head, "_SLOW_S", 0.0)
     feed, go_on = SetFeed(), threading.Event()
     app = screen(feed)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,53 +17,16 @@ from synthclip_hpc.screen.app import RunScreen
 from synthclip_hpc.screen.dialogs import Question, TextDialog
 from synthclip_hpc.screen.feed import LiveFeed
 from synthclip_hpc.screen.tables import KeyedTable
-from tests.synthclip_hpc.app import REPOSITORY, App
+from tests.synthclip_hpc.app import App
+from tests.synthclip_hpc.faulty_cluster import cure, submit_faulty
 from tests.synthclip_hpc.screen_pilot import captions_phase, drive, rows_of
-
-ENGINE = """
-import os
-from pathlib import Path
-
-class Engine:
-    def generate(self, batch):
-        if not (Path(__file__).parent / "cured").exists():
-            if os.environ.get("SLURMD_NODENAME") == "n2":
-                raise RuntimeError("CUDA error 719")
-            if any(request.concept.startswith("poison") for request in batch):
-                raise ValueError("cannot be tokenised")
-        return [f"A {request.concept} in the morning light." for request in batch]
-
-    def close(self):
-        pass
-
-def open_engine(config, model):
-    return Engine()
-"""
-# Two poisoned shards, of different elements: one of these may be the element that comes to the bad node.
-CONCEPTS = [f"poison {n}" if n in (8, 10) else f"concept {n}" for n in range(80)]
-WORDS = (
-    "stage=captions",
-    "captions.engine=of_the_screen:open_engine",
-    "captions.device=cpu",
-    "captions.shard_items=2",
-    "slurm.partition=main",
-    "slurm.elements=4",
-    "slurm.gpus_per_node=4",  # all that a node has: one element a node
-    "slurm.time_min=20",
-)
 
 
 @pytest.mark.slurm
 def test_a_node_is_excluded_and_its_shards_are_resubmitted_from_the_screen(
     slurm_lab: Lab, app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in slurm_lab.environment().items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "of_the_screen.py").write_text(ENGINE)
-    (tmp_path / "bank.txt").write_text("\n".join(CONCEPTS))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), str(tmp_path)]))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert app("submit", *WORDS, f"concepts.bank={tmp_path / 'bank.txt'}", "cluster=slurm", "wait=true").code == 1
+    assert submit_faulty(slurm_lab, app, tmp_path, monkeypatch).code == 1
     screen = RunScreen(LiveFeed(app.run), "a run")
     seen: list[list[str]] = []
     still_open: list[int] = []
@@ -80,7 +42,7 @@ def test_a_node_is_excluded_and_its_shards_are_resubmitted_from_the_screen(
         # An element gives up after some failures in a row, so that not all it was given is of the group.
         await eventually(pilot, lambda: shards_done(screen) > before and not is_alive(screen))
         still_open.extend(row.shard for row in screen.feed.shards("captions/write") if row.state != "done")
-        (tmp_path / "cured").touch()
+        cure(tmp_path, "node", "shards")
         await pilot.press("1")
         await act(pilot, "r", "resume")
         await eventually(pilot, lambda: shards_done(screen) == 40)

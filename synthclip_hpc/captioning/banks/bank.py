@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from sharding.ids import derive, item_id
 from synthclip_hpc.captioning.banks.exclusion import Exclusion, read_exclusion
 from synthclip_hpc.captioning.banks.listing import read_listing

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from sharding.ids import derive
 from synthclip_hpc.captioning.banks.listing import read_listing
 from synthclip_hpc.captioning.engines.engine import Request

@@ -20,7 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from sharding.files import canonical_json, fingerprint, make_directory, sync, sync_directory, write_file
+from sharding.canonical import canonical_json, fingerprint
+from sharding.files import make_directory, sync, sync_directory, write_file
 from synthclip_hpc.captioning.models.folder import ModelFiles, describe_folder
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.models.fingerprint import fingerprint_files

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharding.files import fingerprint, make_directory, write_file
+from sharding.canonical import fingerprint
+from sharding.files import make_directory, write_file
 from sharding.ids import derive, item_id
 from sharding.ustar import END, members
 from synthclip_hpc.config.render import RenderConfig

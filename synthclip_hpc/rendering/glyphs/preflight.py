@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from sharding.files import fingerprint
+from sharding.canonical import fingerprint
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.rendering.glyphs.named import read_emoji
 from synthclip_hpc.rendering.glyphs.recipe import NUM_REDRAWS, RECIPE

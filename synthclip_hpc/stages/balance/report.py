@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharding.files import canonical_json
+from sharding.canonical import canonical_json
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.stages.balance.accounting import Accounting
 

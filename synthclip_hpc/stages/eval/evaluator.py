@@ -11,7 +11,8 @@ from typing import Any
 from evals.errors import EvalError
 from evals.folder import open_folder
 from evals.settings import ModelAndData
-from sharding.files import canonical_json, make_directory, replace_file
+from sharding.canonical import canonical_json
+from sharding.files import make_directory, replace_file
 from sharding.marker import Counts
 from sharding.plan import Plan
 from synthclip_hpc.config import RunConfig

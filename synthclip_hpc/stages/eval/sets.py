@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharding.files import canonical_json, checksum, make_directory, replace_file
+from sharding.canonical import canonical_json
+from sharding.files import checksum, make_directory, replace_file
 from sharding.marker import Counts
 from sharding.plan import Plan, ShardRange, load_plan
 from synthclip_hpc.config import RunConfig

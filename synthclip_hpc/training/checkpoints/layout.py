@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sharding.files import canonical_json, fingerprint
+from sharding.canonical import canonical_json, fingerprint
 
 SCHEMA = 1
 STATE = "state.pt"

@@ -58,7 +58,7 @@ def edited(path: Path) -> None:
 
 
 def of_next_schema(path: Path) -> None:
-    from sharding.files import canonical_json, fingerprint
+    from sharding.canonical import canonical_json, fingerprint
 
     record = json.loads(path.read_text())
     del record["fingerprint"]

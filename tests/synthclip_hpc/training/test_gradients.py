@@ -21,7 +21,7 @@ def found(tmp_path_factory) -> list[dict[str, Any]]:
     """What each rank wrote."""
     folder = tmp_path_factory.mktemp("ranks")
     torch.multiprocessing.spawn(gradient_ranks.run_rank, args=(folder,), nprocs=RANKS, daemon=True)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(RANKS)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 
 @pytest.mark.parametrize("case", ["mean", "held"])
