@@ -25,7 +25,7 @@ def failures(argv: list[str]) -> int:
     options = parse_run_options(FailuresOptions, argv, prog, "Show what failed in a run, grouped.")
     run = existing_run(options.run)
     run.load_config()
-    from synthclip_hpc.failure_report import blamed_nodes, exclude_command, report_failures
+    from synthclip_hpc.triage.groups import blamed_nodes, exclude_command, report_failures
 
     groups = report_failures(run)
     blamed = blamed_nodes(groups)

@@ -54,7 +54,7 @@ def resume(argv: list[str]) -> int:
         raise UserError(f"exclude={exclude}: cluster=local has no nodes to choose from; leave it out")
     only = None
     if options.only is not None:
-        from synthclip_hpc.choice import choose_shards, shown
+        from synthclip_hpc.triage.choice import choose_shards, shown
 
         choice = choose_shards(run, options.only)
         only = choice.shards

@@ -34,8 +34,8 @@ def why(argv: list[str]) -> int:
         )
     if options.lines < 0:
         raise UserError(f"lines={options.lines}: wanted 0 (none) or a positive number")
-    from synthclip_hpc.shard_story import find_shard, tell_shard
-    from synthclip_hpc.shard_story_text import lines_of
+    from synthclip_hpc.triage.story import find_shard, tell_shard
+    from synthclip_hpc.triage.story_text import lines_of
 
     story = tell_shard(run, *find_shard(run, options.shard))
     if options.json:

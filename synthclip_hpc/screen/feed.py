@@ -15,7 +15,7 @@ from synthclip_hpc.monitor.story import Story
 from synthclip_hpc.monitor.watcher import Watcher
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import all_submissions
-from synthclip_hpc.triage import log_path
+from synthclip_hpc.triage.reading import log_path
 
 PATIENCE_S = 1.0
 """So long a look waits for squeue; what comes later is in a later look."""

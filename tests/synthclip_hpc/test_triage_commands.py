@@ -12,10 +12,10 @@ import pytest
 
 from sharding.journal import Journal
 from sharding.plan import load_plan
-from synthclip_hpc.choice import shown
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.processes import identify
 from synthclip_hpc.submissions import update
+from synthclip_hpc.triage.choice import shown
 from synthclip_hpc.work import Bench, bound_inputs, work
 from tests.synthclip_hpc.app import App, tree
 from tests.synthclip_hpc.test_slurm_submission import row

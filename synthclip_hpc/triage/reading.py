@@ -8,7 +8,6 @@ from pathlib import Path
 from sharding.journal import read_events
 from sharding.plan import load_plan
 from slurm.accounting import ended_by
-from synthclip_hpc.endings import ask_accounting
 from synthclip_hpc.monitor.failures import FailureGroup
 from synthclip_hpc.monitor.lives import Life, PhaseLives
 from synthclip_hpc.pipeline import find_phase, phases_of
@@ -17,6 +16,7 @@ from synthclip_hpc.shares import shares_of
 from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import Phase
 from synthclip_hpc.submissions import Submission
+from synthclip_hpc.triage.endings import ask_accounting
 
 
 def read_lives(run: Run, submissions: Sequence[Submission]) -> dict[str, PhaseLives]:

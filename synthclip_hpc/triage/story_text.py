@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from synthclip_hpc.shard_story import AttemptAtShard, ShardStory
+from synthclip_hpc.triage.story import AttemptAtShard, ShardStory
 
 _LOGS = 3
 _TAIL_BYTES = 64_000

@@ -11,7 +11,6 @@ from typing import Any
 from sharding.marker import Marker, MarkerError, done_marker
 from sharding.plan import Plan, load_plan
 from sharding.seal import load_seal
-from synthclip_hpc.endings import endings
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.monitor.lives import Life, PhaseLives
 from synthclip_hpc.pipeline import phases_of
@@ -19,7 +18,8 @@ from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import Phase
 from synthclip_hpc.submissions import Submission, all_submissions
-from synthclip_hpc.triage import given_shards, log_path, read_phase
+from synthclip_hpc.triage.endings import endings
+from synthclip_hpc.triage.reading import given_shards, log_path, read_phase
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from synthclip_hpc.monitor.failures import FailureGroup, group_failures
 from synthclip_hpc.monitor.lives import PhaseLives
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission, all_submissions
-from synthclip_hpc.triage import log_path, read_lives, shards_of
+from synthclip_hpc.triage.reading import log_path, read_lives, shards_of
 
 _SHOWN = 8
 

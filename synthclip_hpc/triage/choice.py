@@ -12,7 +12,7 @@ from synthclip_hpc.monitor.failures import group_failures
 from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.submissions import all_submissions
-from synthclip_hpc.triage import failed_shards, read_lives, shards_of
+from synthclip_hpc.triage.reading import failed_shards, read_lives, shards_of
 
 _FORMS = "failed, group:NUMBER, shards:7,9-12 or shards:STAGE/PHASE/7,9-12"
 _RANGES = r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*"
