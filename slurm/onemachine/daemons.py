@@ -37,8 +37,8 @@ def start_munged(lab: Lab, timeout_s: float) -> None:
 def start_mariadbd(lab: Lab, timeout_s: float) -> None:
     """Start mariadbd on a Unix socket alone, with a data directory that is made at the first start."""
     mysql = lab.directory / "mysql"
+    (mysql / "tmp").mkdir(parents=True, exist_ok=True)
     _install_database(lab)
-    (mysql / "tmp").mkdir(exist_ok=True)
     arguments = [
         "--no-defaults",
         f"--user={lab.user}",
@@ -152,6 +152,8 @@ def _install_database(lab: Lab) -> None:
         "--no-defaults",
         f"--user={lab.user}",
         f"--datadir={mysql / 'data'}",
+        # A server that starts removes every unfinished table of its temporary directory: another lab's, were it /tmp.
+        f"--tmpdir={mysql / 'tmp'}",
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
         "--skip-name-resolve",
