@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 
 from slurm.onemachine import Lab, down, install_advice, missing_programs, up
+from tests.chaos.campaign import CampaignFailed, run_calm_on_slurm
+from tests.chaos.chain_campaign import run_chain_on_slurm
+from tests.chaos.chain_scenario import ChainScenario
 from tests.chaos.comparison import differences
 from tests.chaos.local_campaign import run_calm, run_locally
 from tests.chaos.record import append
 from tests.chaos.scenario import Scenario
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.slurm_campaign import CampaignFailed, run_calm_on_slurm, run_on_slurm
+from tests.chaos.slurm_campaign import run_on_slurm
 from tests.chaos.table import table
 from tests.chaos.verdict import Verdict, judge_local, judge_slurm
 
@@ -91,8 +94,11 @@ def _campaign(
             run_calm_on_slurm(lab, scenario, work / f"calm-slurm-{seed}", bank, seed)
             shape = differences(calm, work / f"calm-slurm-{seed}", scenario)
             say(f"calm on Slurm: {shape or 'the same as local'}")
-        acts = [act for act in scenario.acts if not given.faults or set(act.faults) & set(given.faults.split(","))]
-        campaign = run_on_slurm(lab, scenario, run, bank, rng, say, run_seed=seed, acts=acts)
+        if isinstance(scenario, ChainScenario):
+            campaign = run_chain_on_slurm(lab, scenario, run, bank, rng, say, seed)
+        else:
+            acts = [act for act in scenario.acts if not given.faults or set(act.faults) & set(given.faults.split(","))]
+            campaign = run_on_slurm(lab, scenario, run, bank, rng, say, run_seed=seed, acts=acts)
         say(f"sealed after {campaign.seconds:.0f} s")
         verdict = judge_slurm(f"slurm {seed}", campaign, calm, scenario)
         verdict.problems += [f"calm on Slurm: {problem}" for problem in shape]

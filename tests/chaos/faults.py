@@ -201,28 +201,32 @@ FAULTS: dict[str, Callable[[Field, Worker], None]] = {
 def inject(
     place: Field, fault: str, jobs: Callable[[], set[str]], revive: Callable[[], None], timeout_s: float = 60
 ) -> None:
-    """Do one fault to a random worker of these arrays that is alive and was not hit before."""
-
-    def candidates() -> list[Worker]:
-        hit = {name for injection in place.done for name in injection.attempts}
-        begun = at_work(place.run, place.begun)
-        fresh = [worker for worker in place.workers() if worker.attempt not in hit and worker.attempt in begun]
-        wanted = jobs()
-        return [worker for worker in fresh if worker.element.split("_")[0] in wanted]
-
+    """Do one fault to a random worker of these arrays as soon as there is one."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        found = candidates()
-        if found:
-            try:
-                FAULTS[fault](place, place.rng.choice(found))
-                return
-            except LabError as error:
-                # The victim ended between the look and the blow, or Slurm refuses just now: another one then.
-                place.say(f"{fault}: once more, {error}")
+        if try_inject(place, fault, jobs):
+            return
         revive()
         time.sleep(0.5)
     place.note(fault, [], "NOT DONE: no victim")
+
+
+def try_inject(place: Field, fault: str, jobs: Callable[[], set[str]]) -> bool:
+    """Do one fault to a random worker of these arrays that is alive and was not hit before; False when none is."""
+    hit = {name for injection in place.done for name in injection.attempts}
+    begun = at_work(place.run, place.begun)
+    fresh = [worker for worker in place.workers() if worker.attempt not in hit and worker.attempt in begun]
+    wanted = jobs()
+    found = [worker for worker in fresh if worker.element.split("_")[0] in wanted]
+    if not found:
+        return False
+    try:
+        FAULTS[fault](place, place.rng.choice(found))
+    except LabError as error:
+        # The victim ended between the look and the blow, or Slurm refuses just now: another one then.
+        place.say(f"{fault}: once more, {error}")
+        return False
+    return True
 
 
 def _on_node(place: Field, node: str) -> list[Worker]:

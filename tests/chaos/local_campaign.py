@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.chaos.campaign import CampaignFailed, check_once
 from tests.chaos.faults import Injection
 from tests.chaos.late_kills import LateKills
 from tests.chaos.product import Product, ProductFailed, prepare, wait_until_sealed
 from tests.chaos.scenario import Scenario
-from tests.chaos.slurm_campaign import CampaignFailed, check_once
 from tests.chaos.watch import Watch
 from tests.chaos.workers import Worker, at_work, local_workers, run_processes, supervisors
 
@@ -40,7 +40,6 @@ def run_locally(
     planned_s: float = 30.0,
     worker_kills: int = 3,
     supervisor_kills: int = 2,
-    pause_s: tuple[float, float] = (1.0, 3.0),
 ) -> tuple[Product, list[Injection], Watch]:
     """SIGKILL workers and supervisors at random moments, `resume` after each supervisor. Raises CampaignFailed."""
     product = Product(run, ("cluster=local",))
@@ -55,7 +54,7 @@ def run_locally(
         with watch:
             faults = ["worker"] * worker_kills + ["supervisor"] * supervisor_kills
             for fault in rng.sample(faults, len(faults)):
-                time.sleep(rng.uniform(*pause_s))
+                time.sleep(rng.uniform(*scenario.local_pause_s))
                 begun = _wait_for_workers(run, scenario.begun)
                 done.append(_kill_worker(rng.choice(begun)) if fault == "worker" else _kill_supervisor(run))
                 say(f"local {done[-1].fault}: {', '.join(done[-1].attempts)} {done[-1].note}")

@@ -41,6 +41,8 @@ class Part:
     """Whether an attempt goes on from what an earlier one left of a shard."""
     other_files: int = 0
     """Files that the stage may have beside those of shards, attempts and submissions."""
+    is_compared: bool = True
+    """Whether its data must equal the calm run's."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Scenario:
     """Folders of the run that must equal the calm run's too, file by file."""
     redrawn: int = 0
     """Images that are drawn again and compared."""
+    local_pause_s: tuple[float, float] = (1.0, 3.0)
+    """Shortest and longest pause before a kill on this machine."""
 
     @property
     def num_items(self) -> int:

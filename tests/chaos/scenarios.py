@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.chaos.chain_scenario import ChainScenario, Strike
 from tests.chaos.eval_scenario import EvalScenario
 from tests.chaos.render_scenario import RenderScenario
 from tests.chaos.scenario import SHORT_LIMIT_MIN, Act, Scenario
@@ -207,11 +208,54 @@ EVAL = EvalScenario(
     late_s=6.0,
     glyph_images=10,
 )
+ALL = ChainScenario(
+    stage="all",
+    phases=(),
+    compared=(
+        ("concepts", "read"),
+        ("captions", "write"),
+        *(("balance", phase) for phase in _BALANCE_PHASES),
+        ("render", "draw"),
+        ("merge", "verify"),
+        ("merge", "index"),
+        ("train", "fit"),
+        ("eval", "sets"),
+        ("eval", "models"),
+        ("eval", "cells"),
+    ),
+    concepts=100,
+    per_concept=240,
+    shard_items=4000,
+    batch_items=500,
+    elements=2,
+    id_column="caption_id",
+    acts=(),
+    preset="laptop",
+    strikes=(
+        Strike("captions", "write", ("sigkill-worker", "requeue", "sigkill-slurmstepd"), 2, (0.0, 4.0)),
+        Strike("balance", "match", ("sigkill-late",)),
+        Strike("balance", "cut", ("sigkill-late",)),
+        Strike("render", "draw", ("sigkill-worker", "preempt", "requeue", "node-dies"), 2, (0.0, 6.0)),
+        Strike("merge", "verify", ("sigkill-late",)),
+        Strike("merge", "index", ("sigkill-late",)),
+        Strike("train", "fit", ("sigkill-rank", "sigkill-agent"), 1, (10.0, 40.0)),
+        Strike("train", "fit", ("requeue", "preempt", "cancel", "node-dies", "sigkill-worker"), 3, (15.0, 50.0)),
+        Strike("eval", "sets", ("sigkill-late",)),
+        Strike("eval", "cells", ("sigkill-late", "requeue"), 2),
+        Strike("report", "page", ("sigkill-late",)),
+    ),
+    timeout_s=3600,
+    late_kills=(("eval", "cells"), ("report", "page")),
+    late_s=1.0,
+    folders=("dataset", "train/export"),
+    local_pause_s=(15.0, 30.0),
+)
 SCENARIOS: dict[str, dict[str, Scenario]] = {
     "captions": {"template": _TEMPLATE, "transformers": _TRANSFORMERS, "vllm": _VLLM},
     "balance": {"own": _BALANCE},
     "train": {"glyphs": TRAIN},
     "eval": {"sets": EVAL},
     "render": {"glyphs": GLYPHS, "diffusion": _DIFFUSION},
+    "all": {"laptop": ALL},
 }
 """Stage -> engine -> scenario; the first engine is what `--engine` leaves out."""

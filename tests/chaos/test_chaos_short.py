@@ -56,7 +56,7 @@ def test_a_local_run_survives_killed_workers_and_a_killed_supervisor(tmp_path: P
     bank = write_bank(tmp_path / "bank.txt", SCENARIO.concepts)
     run_calm(SCENARIO, tmp_path / "calm", bank)
     product, injections, watch = run_locally(
-        SCENARIO,
+        replace(SCENARIO, local_pause_s=(0.3, 0.8)),
         tmp_path / "run",
         bank,
         random.Random(0),
@@ -65,7 +65,6 @@ def test_a_local_run_survives_killed_workers_and_a_killed_supervisor(tmp_path: P
         planned_s=3,
         worker_kills=2,
         supervisor_kills=1,
-        pause_s=(0.3, 0.8),
     )
     verdict = judge_local("short", product, injections, watch, tmp_path / "calm", SCENARIO)
     assert verdict.problems == []

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import comparison
+from tests.chaos.campaign import Campaign
+from tests.chaos.chain_scenario import ChainScenario
 from tests.chaos.eval_scenario import EvalScenario, wrong_cells
 from tests.chaos.faults import Injection
 from tests.chaos.images import wrong_images
@@ -14,7 +16,6 @@ from tests.chaos.journals import Attempt, read_attempts
 from tests.chaos.lost_work import LostWork, account
 from tests.chaos.product import Product, ProductFailed
 from tests.chaos.scenario import SHORT_LIMIT_MIN, Scenario
-from tests.chaos.slurm_campaign import Campaign
 from tests.chaos.steps import account_steps, wrong_steps
 from tests.chaos.train_scenario import TrainScenario
 from tests.chaos.truth import Ending, counts, endings, life_of, unexplained, without_record
@@ -109,7 +110,7 @@ def _judge(
         work = LostWork()
         for part in scenario.parts:
             work.add(account(read_attempts(run, part.stage), part, ends, watch.appends.last))
-        if isinstance(scenario, EvalScenario):
+        if isinstance(scenario, EvalScenario | ChainScenario):
             items = wrong_cells(run)
         else:
             items = (wrong_images if scenario.redrawn else comparison.lost_or_doubled)(run, scenario)

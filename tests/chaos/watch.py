@@ -28,6 +28,8 @@ class Sample:
     workers_after: int
     sealed_before: bool
     sealed_after: bool
+    is_planned: bool
+    """Whether all its phases had their plans before it: in a chain those of later stages are made on the way."""
     ending: bool = False
     """Taken just after a cancel, while what was cancelled still ends."""
 
@@ -68,14 +70,23 @@ class Watch:
     def look(self) -> None:
         """Take one sample of each stage."""
         before = [self._outside(part) for part in self.scenario.parts]
+        planned = [self._is_planned(part) for part in self.scenario.parts]
         answer = self.product.status()
         stages = {one["name"]: one for one in answer["stages"]}
         ending = answer["time"] < self.quiet_until
-        for part, (workers, sealed) in zip(self.scenario.parts, before, strict=True):
+        for part, (workers, sealed), is_planned in zip(self.scenario.parts, before, planned, strict=True):
             if part.stage in stages:
                 workers_after, sealed_after = self._outside(part)
                 sample = Sample(
-                    time.time(), part, stages[part.stage], workers, workers_after, sealed, sealed_after, ending
+                    time.time(),
+                    part,
+                    stages[part.stage],
+                    workers,
+                    workers_after,
+                    sealed,
+                    sealed_after,
+                    is_planned,
+                    ending,
                 )
                 self.samples.append(sample)
         self.num_answers += 1
@@ -87,6 +98,9 @@ class Watch:
     def _outside(self, part: Part) -> tuple[int, bool]:
         workers = self.count_workers(part.stage)
         return workers, self.product.is_sealed(part.stage, part.phases[-1])
+
+    def _is_planned(self, part: Part) -> bool:
+        return all((self.product.run / part.stage / phase / "plan.json").exists() for phase in part.phases)
 
     def _poll(self) -> None:
         while not self._end.wait(self.every_s):
@@ -116,7 +130,8 @@ def _implausible(sample: Sample) -> list[str]:
     if state not in STATES:
         found.append(f"state {state!r}")
     one_phase = len(part.phases) == 1
-    if stage["shards_total"] != part.num_shards or (one_phase and stage["items_total"] != part.num_items):
+    totals_differ = stage["shards_total"] != part.num_shards or (one_phase and stage["items_total"] != part.num_items)
+    if sample.is_planned and totals_differ:
         found.append(f"totals {stage['shards_total']} shards, {stage['items_total']} items")
     if not 0 <= stage["shards_done"] <= stage["shards_total"]:
         found.append(f"shards_done {stage['shards_done']} of {stage['shards_total']}")
