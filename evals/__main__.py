@@ -33,10 +33,13 @@ def main(argv: list[str]) -> int:
         return 0
     given = split_words(words)
     out = given.pop("out", "")
-    if out and not Path(out).expanduser().absolute().parent.is_dir():
+    file = Path(out).expanduser() if out else None
+    if file is not None and not file.absolute().parent.is_dir():
         raise EvalError(f"out={out}: there is no such folder; make it first")
+    if file is not None and file.is_dir():
+        raise EvalError(f"out={out}: a folder; give the name of a file, for example {file / 'result.json'}")
     options = parse(module.Options, given, task)
-    write_result(module.run(options), Path(out).expanduser() if out else None)
+    write_result(module.run(options), file)
     return 0
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from evals.errors import EvalError, nearest
 from evals.folder import DataFolder, Split
+from evals.texts import read_text
 
 
 def choose_classes(text: str, folder: DataFolder, split: Split) -> list[int]:
     """Return class numbers, rising.
 
-    `text`: `all`, `present`, or a file: a JSON list, or one a line, of class numbers or class names. Images of other
-    classes do not take part. Raises EvalError for what is no class, for a name that several have, and for a list
-    without a single image.
+    `text`: `all`, `present`, or a file: a JSON list, or one a line, of class numbers or class names. In a JSON list 3
+    is a number; "3" in it, and a line 3, is the class that is called so, or else number 3. Images of other classes do
+    not take part. Raises EvalError for what is no class, for a name that several have, and for a list without an image.
     """
     labels = set(split.labels.tolist())
     if text == "all":
@@ -29,13 +30,14 @@ def choose_classes(text: str, folder: DataFolder, split: Split) -> list[int]:
     return chosen
 
 
-def _entries(text: str) -> list[str]:
+def _entries(text: str) -> list[int | str]:
     path = Path(text).expanduser()
     if not path.is_file():
         raise EvalError(
             f"classes={text}{nearest(text, ['all', 'present'])}: no such file; valid are all, present, or a file"
         )
-    content = path.read_text(encoding="utf-8")
+    content = read_text(path, f"classes={text}")
+    found: list[int | str]
     if path.suffix == ".json":
         try:
             found = json.loads(content)
@@ -47,19 +49,22 @@ def _entries(text: str) -> list[str]:
         found = [line.strip() for line in content.splitlines() if line.strip()]
     if not found:
         raise EvalError(f"classes={text}: an empty list")
-    return [str(entry) for entry in found]
+    return found
 
 
-def _number(entry: str, text: str, folder: DataFolder) -> int:
+def _number(entry: int | str, text: str, folder: DataFolder) -> int:
     names = folder.classnames
-    same = [number for number, name in enumerate(names) if name == entry]
-    if len(same) == 1:
-        return same[0]
-    if same:
-        raise EvalError(f"classes={text}: {len(same)} classes are called {entry!r}; give their numbers: {same}")
-    if entry.isascii() and entry.isdigit() and int(entry) < len(names):
-        return int(entry)
+    if isinstance(entry, str):
+        same = [number for number, name in enumerate(names) if name == entry]
+        if len(same) == 1:
+            return same[0]
+        if same:
+            raise EvalError(f"classes={text}: {len(same)} classes are called {entry!r}; give their numbers: {same}")
+        if entry.isascii() and entry.isdigit() and int(entry) < len(names):
+            return int(entry)
+    elif 0 <= entry < len(names):
+        return entry
     raise EvalError(
-        f"classes={text}: {entry!r}{nearest(entry, names)} is no class; valid are names of classnames.txt and 0 to "
-        f"{len(names) - 1}"
+        f"classes={text}: {entry!r}{nearest(str(entry), names)} is no class; valid are names of classnames.txt and 0 "
+        f"to {len(names) - 1}"
     )

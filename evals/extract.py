@@ -6,8 +6,6 @@ the image tower in front of its projection: `layer=pre`.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +15,7 @@ import numpy.typing as npt
 
 from evals.errors import EvalError
 from evals.features import Extraction, image_features
+from evals.files import write_whole
 from evals.folder import SPLITS, DataFolder
 from evals.layers import Layer
 from evals.model import ClipModel
@@ -52,28 +51,17 @@ def split_arrays(
 def run(options: Options) -> dict[str, Any]:
     """Write the file; return what is in it. Raises EvalError."""
     out = Path(options.npz).expanduser()
-    if not out.absolute().parent.is_dir() or out.suffix != ".npz":
+    if not out.absolute().parent.is_dir() or out.is_dir() or out.suffix != ".npz":
         raise EvalError(f"npz={options.npz}: no name of an .npz file in a folder that exists")
     model, folder, split = options.opened()
-    arrays = split_arrays(model, folder, options.layer, options.extraction())
-    _write(out, arrays)
+    how = options.extraction()
+    arrays: dict[str, Any] = split_arrays(model, folder, options.layer, how)
+    write_whole(out, lambda file: np.savez(file, **arrays))
     return {
         "task": Path(__file__).stem,
         "protocol": PROTOCOL,
         "metrics": {},
         "layer": options.layer,
         "arrays": {name: list(array.shape) for name, array in arrays.items()},
-        **described(options, model, folder, split),
+        **described(options, model, folder, split, how),
     }
-
-
-def _write(out: Path, arrays: dict[str, Any]) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        Path(name).chmod(0o644)
-        Path(name).replace(out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

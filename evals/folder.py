@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from evals.errors import EvalError, nearest
 from evals.tars import IMAGES, Place, TarSample, read_samples
+from evals.texts import read_text
 
 SPLITS = ("train", "val", "test")
 _TYPE, _CLASSES, _TEMPLATES = "dataset_type.txt", "classnames.txt", "zeroshot_classification_templates.txt"
@@ -197,11 +198,9 @@ def _is_split(folder: Path) -> bool:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        return tuple(line.strip() for line in read_text(path, str(path)).splitlines())
     except FileNotFoundError:
         return ()
-    except UnicodeDecodeError as error:
-        raise EvalError(f"{path}: no UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
 def _shards(folder: Path, count_file: Path) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from evals.arrays import Arrays, Split, read_arrays
 from evals.cost_search import search_cost
+from evals.devices import find_device, is_out_of_memory
 from evals.errors import EvalError
 
 if TYPE_CHECKING:
@@ -108,12 +109,28 @@ def evaluate(arrays: Arrays, options: Options) -> dict[str, Any]:
 
 
 def linear_probe(arrays: Arrays, options: Options) -> Probe:
-    """Search on val, fit on train and val, measure on test. Raises EvalError."""
+    """Search on val, fit on train and val, measure on test. Raises EvalError, also where memory is too small."""
+    device = find_device(options.device)
+    try:
+        return _searched(arrays, options, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        samples, width = arrays.train.features.shape
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise EvalError(
+            f"device={options.device}: out of memory on {device} with a linear probe of {samples:,} training samples, "
+            f"{width:,} features and {len(arrays.classes):,} classes ({reason}); give a device with more memory, or "
+            "device=cpu on a machine with more"
+        ) from error
+
+
+def _searched(arrays: Arrays, options: Options, device: torch.device) -> Probe:
     import torch
 
     from evals.probe_scores import measure
 
-    num_classes, device = len(arrays.classes), _device(options.device)
+    num_classes = len(arrays.classes)
 
     def tensors(split: Split) -> tuple[Tensor, Tensor]:
         labels = torch.from_numpy(arrays.places(split.labels))
@@ -195,16 +212,3 @@ def _probe_kind(options: Options, num_classes: int) -> tuple[Callable[[Tensor, T
         return fit
 
     return trainer, search_cost
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise EvalError(
-            f"device={name}: not to be had here ({str(error).splitlines()[0]}); valid are auto and cpu"
-        ) from None
-    return device

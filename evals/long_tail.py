@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from evals import zero_shot
 from evals.errors import EvalError, nearest
+from evals.texts import plain_name, read_text
 
 PROTOCOL = f"{zero_shot.PROTOCOL}; beside each class the number of training captions that match it"
 NONE = "none"
@@ -45,7 +46,7 @@ def read_counts(text: str) -> dict[str, int]:
         raise EvalError(
             f"counts={text}: there is no such file; give one, or counts={NONE} for a model of unknown captions"
         )
-    content = path.read_text(encoding="utf-8")
+    content = read_text(path, f"counts={text}")
     try:
         if path.suffix == ".json":
             pairs = dict(json.loads(content))
@@ -61,16 +62,12 @@ def read_counts(text: str) -> dict[str, int]:
 
 def counts_of(names: Sequence[str], counts: Mapping[str, int], told: str) -> list[int]:
     """Return the count of each name, whatever its case, `_`, `-` and spaces. Raises EvalError for a missing one."""
-    plain = {_plain(name): count for name, count in counts.items()}
-    if missing := [name for name in names if _plain(name) not in plain]:
+    plain = {plain_name(name): count for name, count in counts.items()}
+    if missing := [name for name in names if plain_name(name) not in plain]:
         raise EvalError(
             f"counts={told}: no count for the class {missing[0]!r}{nearest(missing[0], counts)}; add it, 0 for none"
         )
-    return [plain[_plain(name)] for name in names]
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+    return [plain[plain_name(name)] for name in names]
 
 
 def _whole(number: object) -> int:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
+from evals.devices import find_device
 from evals.errors import EvalError
 from evals.model_source import CONFIG_FILE, LOCAL, ModelSource, find_model
+from evals.tokenizer import Tokenize, open_tokenizer, tokenizer_identity
 
 if TYPE_CHECKING:
     import torch
@@ -32,12 +34,20 @@ class ClipModel:
     preprocess: Callable[[Any], torch.Tensor]
     """open_clip's own evaluation transform: a Pillow image to float [3, height, width]."""
     preprocess_config: dict[str, Any]
-    tokenize: Callable[[Sequence[str]], torch.Tensor]
+    """What that transform follows from (size, mean, std, interpolation, resize mode …), as JSON has it."""
+    tokenize: Tokenize
     """n texts to int64 [n, context length]."""
     sha256: str
     """Of configuration and weights in float32: the same from .pt and .safetensors, whatever the file's name."""
+    tokenizer: str
+    """Kind and hash of the tokenizer."""
     device: torch.device
     precision: Precision
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this model from others, as JSON has it: `sha256` of the weights, `preprocess`, `tokenizer`."""
+        return {"sha256": self.sha256, "preprocess": self.preprocess_config, "tokenizer": self.tokenizer}
 
     def autocast(self) -> AbstractContextManager[Any]:
         """What to run the module in."""
@@ -52,27 +62,15 @@ def open_model(model: str, pretrained: str = "", device: str = "auto", precision
 
     No code is unpickled and nothing is fetched. Raises EvalError for what is not there or does not fit.
     """
-    place = _device(device)
+    place = find_device(device)
     source = find_model(model, pretrained)
     module, transform = _build(source, f"model={model} pretrained={pretrained}" if pretrained else f"model={model}")
     module.eval().requires_grad_(False)
-    config = dict(module.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
+    config = json.loads(json.dumps(module.visual.preprocess_cfg))  # so that it equals what is read from a record
+    tokenize = open_tokenizer(source, model)
+    tokens = tokenizer_identity(tokenize)
     digest = _content_hash(source.config, module)
-    return ClipModel(module.to(place), transform, config, _tokenizer(source, model), digest, place, precision)
-
-
-def _device(text: str) -> torch.device:
-    import torch
-
-    if text == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        raise EvalError(f"device={text}: valid are auto, cpu, cuda and cuda:NUMBER") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EvalError(f"device={text}: torch sees {torch.cuda.device_count()} GPUs here; give cpu or another number")
-    return device
+    return ClipModel(module.to(place), transform, config, tokenize, digest, tokens, place, precision)
 
 
 def _build(source: ModelSource, told: str) -> tuple[nn.Module, Callable[[Any], torch.Tensor]]:
@@ -111,26 +109,6 @@ def _as_folder(source: ModelSource) -> Iterator[Path]:
             source.weights.resolve()
         )
         yield folder
-
-
-def _tokenizer(source: ModelSource, model: str) -> Callable[[Sequence[str]], torch.Tensor]:
-    import open_clip
-    from open_clip.tokenizer import HFTokenizer
-
-    text = source.config["text_cfg"]
-    length = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
-    try:
-        if source.tokenizer is not None:
-            found: Callable[[Sequence[str]], torch.Tensor] = open_clip.get_tokenizer(source.tokenizer)
-        elif name := text.get("hf_tokenizer_name"):
-            found = HFTokenizer(name, context_length=length, **text.get("tokenizer_kwargs", {}))
-        else:
-            found = open_clip.SimpleTokenizer(context_length=length, **text.get("tokenizer_kwargs", {}))
-    except (OSError, ValueError) as error:
-        raise EvalError(
-            f"model={model}: its tokenizer is not on this machine ({error}); fetch it once with internet"
-        ) from error
-    return found
 
 
 def _content_hash(config: dict[str, Any], module: nn.Module) -> str:

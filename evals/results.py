@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from evals.files import write_whole
 
 REQUIRED_KEYS = ("task", "protocol", "metrics")
 
@@ -19,9 +19,12 @@ def write_result(record: Mapping[str, Any], out: Path | None) -> None:
     Raises ValueError for a record without one of REQUIRED_KEYS, TypeError for what JSON has no form for, OSError.
     """
     text = to_json(record) + "\n"
-    if out is not None:
-        _replace(out, text)
-    print(text, end="", flush=True)
+    try:
+        print(text, end="", flush=True)
+    finally:
+        # Whatever becomes of one of the two, the other still has what may have taken hours.
+        if out is not None:
+            write_whole(out, lambda file: file.write(text.encode()))
 
 
 def to_json(record: Mapping[str, Any]) -> str:
@@ -43,21 +46,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
-
-
-def _replace(out: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files for the owner alone; a result is for whoever may read its folder.
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
-        part.replace(out)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -113,5 +113,5 @@ def run(options: Options) -> dict[str, Any]:
         "metrics": found.metrics,
         "captions": len(texts),
         "queries_with_ties": found.ties,
-        **described(options, model, folder, split),
+        **described(options, model, folder, split, how),
     }

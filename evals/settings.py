@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from evals.errors import EvalError
-from evals.features import Extraction
+from evals.features import Extraction, image_versions
 from evals.folder import DataFolder, Split, open_folder
 from evals.model import ClipModel, open_model
 from evals.session import opened
@@ -47,8 +47,13 @@ class ModelAndData:
         return Extraction(self.batch_size, self.workers, Path(self.cache).expanduser() if self.cache else None)
 
 
-def described(options: ModelAndData, model: ClipModel, folder: DataFolder, split: Split) -> dict[str, Any]:
-    """Return what every result says of its model and data: hashes and versions; paths and device in `provenance`."""
+def described(
+    options: ModelAndData, model: ClipModel, folder: DataFolder, split: Split, how: Extraction
+) -> dict[str, Any]:
+    """Return what every result says of its model and data: hashes; paths, device and versions in `provenance`.
+
+    `how` is what the features were made with.
+    """
     import open_clip
     import torch
 
@@ -59,13 +64,15 @@ def described(options: ModelAndData, model: ClipModel, folder: DataFolder, split
             "sha256": split.key,
             "texts_sha256": folder.text_key,
         },
-        "model": {"name": options.model, "pretrained": options.pretrained, "sha256": model.sha256},
+        "model": {"name": options.model, "pretrained": options.pretrained, **model.identity},
         "preprocess": model.preprocess_config,
         "precision": model.precision,
+        "batch_size_used": how.batch_size_used,
         "provenance": {
             "data": str(folder.path),
             "device": str(model.device),
             "torch": torch.__version__,
             "open_clip": open_clip.__version__,
+            **image_versions(),
         },
     }

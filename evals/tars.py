@@ -17,6 +17,7 @@ from typing import NamedTuple
 from evals.errors import EvalError
 
 _BLOCK = 512
+_CHUNK = 1 << 20
 _AHEAD = 1024
 """Read with a header: a class number behind it comes for free."""
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)")
@@ -82,7 +83,7 @@ def _grouped(path: Path, handle: int) -> list[TarSample]:
 def _members(path: Path, handle: int) -> Iterator[tuple[str, Place, bytes]]:
     """Yield name, place and, where it is short, content of every regular member."""
     members = _plain_members(path, handle)
-    return iter(_tarfile_members(path) if members is None else members)
+    return iter(_tarfile_members(path, handle) if members is None else members)
 
 
 def _plain_members(path: Path, handle: int) -> list[tuple[str, Place, bytes]] | None:
@@ -92,17 +93,15 @@ def _plain_members(path: Path, handle: int) -> list[tuple[str, Place, bytes]] | 
     while True:
         block = os.pread(handle, _AHEAD, at)
         header = block[:_BLOCK]
-        if len(header) < _BLOCK:
-            raise EvalError(_cut_off(path, at))
-        if not header.strip(b"\0"):
+        if _is_end(path, handle, at, header):
             return found
         kind, prefix = header[156:157], header[345:500].rstrip(b"\0")
         size_field = header[124:136].strip(b" \0")
         if kind not in (b"0", b"\0", b"5") or prefix or header[257:262] != b"ustar" or not size_field.isdigit():
             return None
-        if int(header[148:156].strip(b" \0") or b"0", 8) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
-            return None
-        size, start = int(size_field, 8), at + _BLOCK
+        size, start = _octal(size_field), at + _BLOCK
+        if size is None:
+            raise EvalError(_damaged(path, at, "a header there has no size"))
         if start + size > end:
             raise EvalError(_cut_off(path, at))
         if kind != b"5":
@@ -111,7 +110,42 @@ def _plain_members(path: Path, handle: int) -> list[tuple[str, Place, bytes]] | 
         at = start + -(-size // _BLOCK) * _BLOCK
 
 
-def _tarfile_members(path: Path) -> list[tuple[str, Place, bytes]]:
+def _is_end(path: Path, handle: int, at: int, header: bytes) -> bool:
+    """Return whether a tar ends with the block `header`, at byte `at`: one of zeros, behind which there are only zeros.
+
+    Raises EvalError where the file ends without such a block, where more follows on it, and for a damaged header.
+    """
+    if len(header) < _BLOCK:
+        raise EvalError(_cut_off(path, at))
+    if header.strip(b"\0"):
+        if not _sum_fits(header):
+            raise EvalError(_damaged(path, at, "what should be a header there does not fit its checksum"))
+        return False
+    hole = at
+    while rest := os.pread(handle, _CHUNK, at):
+        if rest.strip(b"\0"):
+            raise EvalError(_damaged(path, hole, "zeros there, as at a tar's end, and more behind them"))
+        at += len(rest)
+    return True
+
+
+def _sum_fits(header: bytes) -> bool:
+    told = _octal(header[148:156].partition(b"\0")[0].strip())
+    if told is None:
+        return False
+    counted = header[:148] + b" " * 8 + header[156:]
+    # Some old writers summed signed bytes.
+    return told == sum(counted) or told == sum(counted) - 256 * sum(byte > 127 for byte in counted)
+
+
+def _octal(digits: bytes) -> int | None:
+    try:
+        return int(digits, 8) if digits.isdigit() else None
+    except ValueError:
+        return None
+
+
+def _tarfile_members(path: Path, handle: int) -> list[tuple[str, Place, bytes]]:
     try:
         with tarfile.open(path, "r:") as tar:
             found = [
@@ -120,12 +154,20 @@ def _tarfile_members(path: Path) -> list[tuple[str, Place, bytes]]:
                 if member.isreg() and not member.issparse()
             ]
             last = tar.offset
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, LookupError) as error:  # the latter two from damaged pax records
         raise EvalError(f"{path}: no tar, or damaged ({error}); copy or make it anew") from error
-    if path.stat().st_size < last:
-        raise EvalError(_cut_off(path, last))
+    # `tarfile` takes whatever it cannot read behind the first header for the end.
+    if not _is_end(path, handle, last, os.pread(handle, _BLOCK, last)):
+        raise EvalError(_damaged(path, last, "a header there cannot be read"))
     return found
 
 
 def _cut_off(path: Path, at: int) -> str:
-    return f"{path}: cut off behind byte {at}; it may still be written, or its copy ended early: copy or make it anew"
+    return (
+        f"{path}: cut off behind byte {at}, without a tar's end marker; it may still be written, or its copy ended "
+        "early: copy or make it anew"
+    )
+
+
+def _damaged(path: Path, at: int, what: str) -> str:
+    return f"{path}: no tar, or damaged at byte {at} ({what}); copy or make it anew"

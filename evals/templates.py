@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evals.errors import EvalError, nearest
 from evals.folder import DataFolder
+from evals.texts import read_text
 
 NAMED = ("folder", "openai80", "simple7")
 MARK = "{c}"
@@ -30,7 +31,7 @@ def find_templates(text: str, folder: DataFolder) -> tuple[str, ...]:
             raise EvalError(
                 f"templates={text}{nearest(text, NAMED)}: no such file; valid are {', '.join(NAMED)}, or a file"
             )
-        found, source = tuple(path.read_text(encoding="utf-8").splitlines()), str(path)
+        found, source = tuple(read_text(path, f"templates={text}").splitlines()), str(path)
     found = tuple(line.strip().replace("{}", MARK) for line in found)
     found = tuple(line for line in found if line)
     if wrong := [line for line in found if MARK not in line]:

@@ -136,7 +136,7 @@ def evaluate(options: Options) -> tuple[list[str], dict[str, Any]]:
     how = options.extraction()
     features = image_features(model, split, ("post",), how)["post"]
     found = measure(features[kept], classifier(model, names, templates, how), labels[kept])
-    told = described(options, model, folder, split)
+    told = described(options, model, folder, split, how)
     told["provenance"]["templates"] = options.templates
     metrics = {"acc1": found.acc1, "acc5": found.acc5, "mean_per_class_recall": found.mean_per_class_recall}
     return names, {

@@ -68,12 +68,17 @@ class AccountingSnapshot:
         return tuple(row for row in self.rows if row.job_id == job_id)
 
 
-def read_accounting(job_ids: Sequence[str], timeout_s: float = 10, since: float | None = None) -> AccountingSnapshot:
+def read_accounting(
+    job_ids: Sequence[str],
+    timeout_s: float = 10,
+    since: float | None = None,
+    environment: Mapping[str, str | None] | None = None,
+) -> AccountingSnapshot:
     """All incarnations of these jobs, and of all elements if they are arrays. Never raises for what Slurm does.
 
     `since` (seconds since 1970, e.g. the time of submission) keeps old jobs out whose ids have been used again.
-    Elements that wait for their first start are left out: the queue knows them. Raises ValueError for what is not a
-    job id.
+    Elements that wait for their first start are left out: the queue knows them. `environment`: see run_command.
+    Raises ValueError for what is not a job id.
     """
     for job_id in job_ids:
         if not _JOB_ID.fullmatch(job_id):
@@ -85,7 +90,7 @@ def read_accounting(job_ids: Sequence[str], timeout_s: float = 10, since: float 
     command = ["sacct", "-D", "-X", "-n", "-P", "-o", _COLUMNS, "-j", ",".join(job_ids)]
     if since is not None:
         command += ["-S", time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))]
-    answer = run_command(command, timeout_s)
+    answer = run_command(command, timeout_s, environment)
     if answer.error:
         return AccountingSnapshot((), now, answer.error)
     try:
@@ -165,6 +170,11 @@ def match_lives(
 def _life_at(begun: Sequence[AccountingRow], at: float) -> AccountingRow | None:
     earlier = [row for row in begun if row.start is not None and row.start <= at + _CLOCK_SLACK_S]
     return earlier[-1] if earlier else None
+
+
+def is_switched_off(error: str) -> bool:
+    """Tell whether sacct's error says that this cluster keeps no accounting at all, which no waiting will change."""
+    return "accounting storage is disabled" in error
 
 
 def ended_by(state: str) -> Cause:

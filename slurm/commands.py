@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # A user's SQUEUE_STATES or SACCT_FORMAT is meant for a terminal; here it would silently change what a query answers.
@@ -23,8 +23,13 @@ class Answer:
     error: str | None
 
 
-def run_command(command: Sequence[str], timeout_s: float) -> Answer:
-    """Run a Slurm program for at most `timeout_s` seconds. A missing or hanging program is an `error` in the answer."""
+def run_command(
+    command: Sequence[str], timeout_s: float, environment: Mapping[str, str | None] | None = None
+) -> Answer:
+    """Run a Slurm program for at most `timeout_s` seconds. A missing or hanging program is an `error` in the answer.
+
+    `environment`: what is other than in this process's environment (None = unset), e.g. another cluster's SLURM_CONF.
+    """
     try:
         done = subprocess.run(
             list(command),
@@ -33,7 +38,7 @@ def run_command(command: Sequence[str], timeout_s: float) -> Answer:
             encoding="utf-8",
             errors="replace",
             timeout=timeout_s,
-            env=_environment(),
+            env=_environment(environment or {}),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -54,7 +59,10 @@ def parse_time(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdigit() else None
 
 
-def _environment() -> dict[str, str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(_USER_DEFAULTS)}
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    wanted = {**os.environ, **changes}
+    environment = {
+        key: value for key, value in wanted.items() if value is not None and not key.startswith(_USER_DEFAULTS)
+    }
     # %s: seconds since 1970, which no time zone and no change to summer time can make ambiguous.
     return environment | {"LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}

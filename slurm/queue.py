@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .backoff import Backoff
@@ -49,9 +49,12 @@ class QueueSnapshot:
     error: str | None
 
 
-def read_queue(names: Sequence[str], timeout_s: float = 10) -> QueueSnapshot:
+def read_queue(
+    names: Sequence[str], timeout_s: float = 10, environment: Mapping[str, str | None] | None = None
+) -> QueueSnapshot:
     """The caller's jobs with exactly these names, array elements one by one. Never raises for what Slurm does.
 
+    `environment`: see run_command.
     Raises ValueError for a name with other characters than letters, digits, `.`, `_` and `-`.
     """
     check_names(names)
@@ -60,7 +63,7 @@ def read_queue(names: Sequence[str], timeout_s: float = 10) -> QueueSnapshot:
         return QueueSnapshot((), now, None)
     # The text form: --json costs seconds of the controller's time for a large array.
     options = ["-r", "-h", "-o", _COLUMNS, f"--name={','.join(names)}", f"--user={os.getuid()}"]
-    answer = run_command(["squeue", *options], timeout_s)
+    answer = run_command(["squeue", *options], timeout_s, environment)
     if answer.error:
         return QueueSnapshot((), now, answer.error)
     try:

@@ -16,7 +16,7 @@ from synthclip_hpc.launch.chain import Link, left_for_later, plan_links, started
 from synthclip_hpc.launch.launching import start
 from synthclip_hpc.launch.place_check import check_places
 from synthclip_hpc.launch.replacing import find_replacements, freeze
-from synthclip_hpc.launch.report import print_finished, print_later, print_replaced, print_started
+from synthclip_hpc.launch.report import print_finished, print_later, print_remarks, print_replaced, print_started
 from synthclip_hpc.recent import remember_run
 from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
@@ -46,6 +46,7 @@ def carry_out(
     check_keys(config.slurm)
     other = other_run(options.estimate_from)
     left: list[str] | None = None
+    remarked: set[str] = set()
     while True:
         # What has started is laid out too: a key that changes its plan must be refused, or its plan replaced.
         affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
@@ -59,6 +60,8 @@ def carry_out(
         asked = _sparing(config, exclude)
         check_places(run, links, asked, cluster)
         print_replaced(replacements)
+        print_remarks(run, [link for link in links if link.phase.key not in remarked])
+        remarked |= {link.phase.key for link in links}
         if options.dry_run:
             print(dry_run_text(run, links, asked, cluster, left, other), end="")
             print_later(run, links, left, cluster, wait=options.wait)

@@ -33,7 +33,7 @@ def failures(argv: list[str]) -> int:
         import json
 
         told = [one.to_json() for one in groups]
-        nodes = {node: list(numbers) for node, numbers in blamed.items()}
+        nodes = {node: list(ids) for node, ids in blamed.items()}
         print(json.dumps({"schema": SCHEMA, "run": str(run.path), "groups": told, "blamed_nodes": nodes}, indent=1))
         return 0
     if not groups:
@@ -41,7 +41,7 @@ def failures(argv: list[str]) -> int:
     for one in groups:
         print("\n".join(one.lines()) + "\n")
     if blamed:
-        by = [f"{node} (group {', '.join(map(str, numbers))})" for node, numbers in blamed.items()]
+        by = [f"{node} (group {', '.join(ids)})" for node, ids in blamed.items()]
         print(f"nodes to leave alone: {'; '.join(by)}\n  {exclude_command(run, list(blamed))}")
     return 0
 

@@ -31,13 +31,15 @@ def remember_run(path: Path) -> None:
 
 
 def recent_runs() -> list[Path]:
-    """Return the run directories that are still there, the latest first."""
+    """Return the run directories, the latest first.
+
+    Whether they are still there is not asked: it may take long where a file system hangs.
+    """
     found = []
     with contextlib.suppress(OSError, RuntimeError):
         for note in _newest_first(_folder()):
-            run = Path(os.fsdecode(note.read_bytes()))
-            if (run / "run.toml").exists():
-                found.append(run)
+            with contextlib.suppress(FileNotFoundError):  # another command has just removed it
+                found.append(Path(os.fsdecode(note.read_bytes())))
     return found
 
 
@@ -46,4 +48,8 @@ def _folder() -> Path:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.txt"), key=lambda note: (-note.stat().st_mtime_ns, note.name))
+    found = []
+    for note in folder.glob("*.txt"):
+        with contextlib.suppress(FileNotFoundError):  # another command has just removed it
+            found.append((-note.stat().st_mtime_ns, note.name, note))
+    return [note for *_, note in sorted(found)]

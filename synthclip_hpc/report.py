@@ -29,7 +29,8 @@ class ReportOptions(RunOptions):
     """Row that Δ_MTL is measured against, as the report's tables name it (default: the run's report.baseline, else the
     paper's CLIP on CC12M)."""
     out: Optional[str] = None
-    """Folder to write to (default: report/ in the run directory)."""
+    """Folder to write to (default: report/ in the run directory). Files in it that no report has written stay as they
+    are; one that is in the way is a mistake."""
 
 
 def report(argv: list[str]) -> int:
@@ -41,10 +42,11 @@ def report(argv: list[str]) -> int:
     from synthclip_hpc.reporting.places import FOLDER
     from synthclip_hpc.reporting.writing import write_report
 
-    out = path_of("out", options.out) if options.out else run.path / FOLDER
+    own = run.path / FOLDER
+    out = path_of("out", options.out) if options.out else own
     configured = run.load_config().report
     built = build_report(run, options.runs or configured.runs, options.baseline or configured.baseline)
-    page = write_report(built, out)
+    page = write_report(built, out, is_own=out.resolve() == own.resolve())
     print(f"report: {page}")
     print("beside it: report.md, tables/ (CSV, LaTeX), plots/ (PNG, SVG)")
     return 0

@@ -20,7 +20,7 @@ class ResumeOptions(LaunchOptions):
     """Options of `resume`."""
 
     only: Optional[str] = None
-    """Take only these of the missing shards: `failed`, `group:3` (see `failures`), `shards:7,9-12` or
+    """Take only these of the missing shards: `failed`, `group:3f9a1c07` (see `failures`), `shards:7,9-12` or
     `shards:render/7`. The others stay open."""
     exclude: Optional[str] = None
     """Nodes that these jobs leave alone besides those of the profile, e.g. `n1,n[4-7]`; later ones may use them."""

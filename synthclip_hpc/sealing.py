@@ -40,11 +40,12 @@ def seal_phase(run: Run, stage: str, name: str) -> Seal:
         raise _with_errors(run, stage, name, plan, incomplete) from None
     if phase.check_sealed is not None:
         phase.check_sealed(directory, plan)
-    store_seal(directory, seal)
-    # All elements have ended: what is left of partial files belongs to attempts that were killed.
+    # All elements have ended: what is left of partial files belongs to attempts that were killed. Before the seal, as
+    # commands that want a sealed phase write files of their own behind it.
     shutil.rmtree(directory.path / "partial", ignore_errors=True)
     for unfinished in directory.path.rglob(".*.tmp"):  # of those that were killed while they wrote a small file
         remove(unfinished)
+    store_seal(directory, seal)
     return seal
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sharding.deal import deal
+from sharding.deal import deal, deal_weighted
 from sharding.plan import Plan
 from synthclip_hpc.stages.phase import Phase
 from synthclip_hpc.submissions import Submission
@@ -17,6 +17,12 @@ def shares_of(submission: Submission, phase: Phase, plan: Plan, elements: Iterab
     """
     shards = submission.shards()
     costs = None if phase.weights is None else phase.weights(plan)
-    weights = None if costs is None else [costs[shard] for shard in shards]
-    count, contiguous = submission.num_elements, phase.contiguous
-    return {one: deal(shards, count, one, contiguous=contiguous, weights=weights) for one in elements}
+    count = submission.num_elements
+    if costs is None:
+        return {one: deal(shards, count, one, contiguous=phase.contiguous) for one in elements}
+    wanted = list(elements)
+    if absent := [one for one in wanted if not 0 <= one < count]:
+        raise ValueError(f"element must be in 0..{count - 1}, got {absent[0]}")
+    # Cut once: each element's block costs as much to find as all of them.
+    blocks = deal_weighted(shards, count, [costs[shard] for shard in shards])
+    return {one: blocks[one] for one in wanted}

@@ -6,8 +6,9 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthclip_hpc.commands import RunOptions, existing_run, parse_run_options
@@ -42,16 +43,14 @@ def status(argv: list[str]) -> int:
         from synthclip_hpc.recent import recent_runs
 
         runs = recent_runs()
-        if runs and (is_once or not _has_screen()):
-            from synthclip_hpc.monitor.summary import lines_of
-
-            print("\n".join(lines_of(map(Run, runs))))
-            return 0
-        if runs:
+        if is_once or not _has_screen():
+            if _print_lines(runs):
+                return 0
+        elif runs:
             from synthclip_hpc.screen.session import choose_run
 
             chosen = choose_run(runs)
-            return 0 if chosen is None else _show(Run(chosen), options, is_once)
+            return chosen if isinstance(chosen, int) else _show(Run(chosen), options, is_once)
     return _show(existing_run(options.run), options, is_once)
 
 
@@ -63,6 +62,19 @@ def is_terminal(environ: Mapping[str, str]) -> bool:
 
 def _names_no_run(options: StatusOptions) -> bool:
     return options.run is None and not os.environ.get("SYNTHCLIP_RUN") and not resolve_run(None).exists()
+
+
+def _print_lines(runs: Iterable[Path]) -> bool:
+    """Print each run that is still there as soon as it was looked at; return whether there was any."""
+    from synthclip_hpc.monitor.summary import run_in_a_line
+
+    has_any = False
+    for path in runs:
+        line = run_in_a_line(Run(path))
+        if line is not None:
+            print(f"{path}  {line.text}", flush=True)
+            has_any = True
+    return has_any
 
 
 def _has_screen() -> bool:
@@ -112,11 +124,9 @@ def _print(snapshot: Snapshot, as_json: bool) -> None:
 
         print(json.dumps(snapshot.to_json(), indent=1))
         return
-    from rich.console import Console
+    from synthclip_hpc.monitor.view import print_snapshot
 
-    from synthclip_hpc.monitor.view import render
-
-    Console().print(render(snapshot))
+    print_snapshot(snapshot)
 
 
 def _follow(look: Callable[[], Snapshot]) -> int:

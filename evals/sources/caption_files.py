@@ -12,6 +12,7 @@ from evals.catalogue import DataSetInfo
 from evals.errors import EvalError
 from evals.sources.files import Files
 from evals.sources.samples import Sample, Source
+from evals.texts import read_text
 
 KIND = "captions"
 _MORE_TRAIN = "restval"
@@ -29,11 +30,9 @@ def read_captions(path: Path, files: Files, info: DataSetInfo) -> Source:
     """
     if not path.is_file():
         raise EvalError(f"captions={path}: there is no such file; give Karpathy's JSON, or a table image,caption")
+    text = read_text(path, f"captions={path}").removeprefix("\ufeff")
     try:
-        text = path.read_text(encoding="utf-8-sig")
         entries = list(_karpathy(text) if path.suffix.lower() == ".json" else _table(text))
-    except UnicodeDecodeError as error:
-        raise EvalError(f"captions={path}: no UTF-8 text ({error.reason} at byte {error.start})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvalError(
             f"captions={path}: neither Karpathy's JSON (images, each with filename, split and sentences) nor a table "

@@ -8,6 +8,7 @@ from importlib import resources
 from evals.catalogue import DataSetInfo
 from evals.errors import EvalError
 from evals.folder import shorten
+from evals.texts import plain_name
 
 _ALL_OF_IMAGENET = "imagenet_synsets.txt"
 
@@ -60,11 +61,7 @@ def _wordnet_ids(table: str) -> list[str]:
 
 
 def _fixed(info: DataSetInfo, classes: Sequence[str]) -> list[str]:
-    known = {_plain(name): name for name in info.names}
-    if strange := [name for name in classes if _plain(name) not in known]:
+    known = {plain_name(name): name for name in info.names}
+    if strange := [name for name in classes if plain_name(name) not in known]:
         raise EvalError(f"{info.name}: {shorten(strange)} is no class of it; its classes are {', '.join(info.names)}")
-    return [known[_plain(name)] for name in classes]
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+    return [known[plain_name(name)] for name in classes]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from evals.errors import EvalError
+from evals.templates import NAMED
 from synthclip_hpc.config.eval import EvalConfig
 from synthclip_hpc.errors import UserError, nearest
-from synthclip_hpc.evaluation.data_sets import DataSet, Facts
+from synthclip_hpc.evaluation.data_sets import DataSet
+from synthclip_hpc.evaluation.facts import Facts
+from synthclip_hpc.evaluation.fitting import SHOT, WAY, Remark, catalogued, lines_of, misfit, remark_on
 from synthclip_hpc.evaluation.models import Model
 from synthclip_hpc.evaluation.settings import SEED, tasks_of
 
-LONG_TAIL = "long_tail"
-_WAY, _SHOT, _QUERIES = 5, 5, 6
-_BUILT_IN_TEMPLATES = ("openai80", "simple7")
+_QUERIES = 6
+_BUILT_IN_TEMPLATES = NAMED[1:]
+"""But for `folder`, which is what `catalogue` falls back to."""
 _PROBED = ("train", "val", "test")
 _SPLITS = {"linear_probe": _PROBED, "few_shot": _PROBED}
-RETRIEVAL_SETS = "-retrieval"
-"""How the names of built-in sets for retrieval end."""
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,53 @@ class CellPlan:
     images: dict[str, int]
     """By split that the task reads; empty for a built-in set."""
     classes: int
+    catalogue: str | None
+    """The catalogue's name of the data, if they were found to be what it says; None for built-in sets and paths."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what the plan keeps."""
         return asdict(self)
 
 
-def cells_of(settings: EvalConfig, models: Sequence[Model], sets: Sequence[DataSet]) -> list[CellPlan]:
-    """Return the cells by model, data set and task: those of one model and data set share features.
+@dataclass(frozen=True)
+class Matrix:
+    """All that an evaluation measures."""
+
+    cells: list[CellPlan]
+    """By model, data set and task: those of one model and data set share features."""
+    remarks: list[Remark]
+    """On what is left out, and on what is measured otherwise than a reader would think."""
+
+
+def matrix_of(settings: EvalConfig, models: Sequence[Model], sets: Sequence[DataSet]) -> Matrix:
+    """Return the cells, and what is to be said of tasks on data sets that have none.
 
     Raises UserError for values and data sets that cannot be, and when no task fits any of the data sets.
     """
     tasks = tasks_of(settings)
-    of_sets = [part for one in sets for part in _of_data_set(settings, one, tasks)]
+    of_sets: list[tuple[Any, ...]] = []
+    remarks: list[Remark] = []
+    for one in sets:
+        facts = None if one.is_glyphs else one.facts()
+        for task in tasks:
+            if reason := misfit(settings, task, one, facts):
+                remarks.append(Remark(one.name, task, reason))
+                continue
+            of_sets.append(_of_data_set(settings, task, one, facts))
+            if remark := remark_on(task, one, facts):
+                remarks.append(remark)
     if not of_sets:
+        told = "; ".join(lines_of([remark.to_json() for remark in remarks]))
         raise UserError(
-            f"eval.tasks={settings.tasks}: none of these tasks fits any of eval.datasets={settings.datasets}; "
-            "retrieval wants captions, the others classes, and linear_probe and few_shot a train split as well, "
-            "few_shot with 5 images a class"
+            f"eval.tasks={settings.tasks}: none of these tasks fits any of eval.datasets={settings.datasets}: {told}. "
+            "Name other tasks, or complete the data"
         )
-    return [CellPlan(model.name, *part) for model in models for part in of_sets]
+    return Matrix([CellPlan(model.name, *part) for model in models for part in of_sets], remarks)
+
+
+def is_drawn(cell: Mapping[str, Any]) -> bool:
+    """Return whether a planned cell is of a set that the run itself draws; a set of another run is a folder."""
+    return cell["sha256"] is None
 
 
 def splits_of(task: str) -> tuple[str, ...]:
@@ -63,39 +91,21 @@ def splits_of(task: str) -> tuple[str, ...]:
     return _SPLITS.get(task, ("test",))
 
 
-def _of_data_set(settings: EvalConfig, one: DataSet, tasks: Sequence[str]) -> list[tuple[Any, ...]]:
-    facts = None if one.is_glyphs else one.facts()
-    found = []
-    for task in (task for task in tasks if _fits(settings, task, one, facts)):
-        splits = splits_of(task)
-        sha256 = None if facts is None else facts.sha256(splits)
-        images = {} if facts is None else {name: facts.images[name] for name in splits if name in facts.images}
-        classes = 0 if facts is None else facts.classes
-        found.append((one.name, task, _parameters(settings, one, task), sha256, images, classes))
-    return found
-
-
-def _fits(settings: EvalConfig, task: str, one: DataSet, facts: Facts | None) -> bool:
-    retrieval = one.name.endswith(RETRIEVAL_SETS) if facts is None else facts.retrieval
-    if task == "retrieval" or retrieval:
-        return task == "retrieval" and retrieval
-    if (task == LONG_TAIL) != (one.name == LONG_TAIL):
-        return False
-    if task not in _SPLITS:
-        return True
+def _of_data_set(settings: EvalConfig, task: str, one: DataSet, facts: Facts | None) -> tuple[Any, ...]:
+    """Return the fields of a cell but for its model."""
+    parameters = _parameters(settings, one, task)
     if facts is None:
-        return settings.glyph_images >= _SHOT  # of which the probe holds a fifth out
-    has_train = "train" in facts.images
-    if task == "few_shot":
-        return has_train and facts.classes >= _WAY and facts.least["train"] >= _SHOT
-    return has_train
+        return one.name, task, parameters, None, {}, 0, None
+    splits = splits_of(task)
+    images = {name: facts.images[name] for name in splits if name in facts.images}
+    return one.name, task, parameters, facts.sha256(splits), images, facts.classes, catalogued(task, one, facts)
 
 
 def _parameters(settings: EvalConfig, one: DataSet, task: str) -> dict[str, Any]:
     if task == "linear_probe":
         return {"probe": settings.probe, "metric": metric_of(one), "layer": "pre", "seed": SEED}
     if task == "few_shot":
-        own = {"way": _WAY, "shot": _SHOT, "queries": _QUERIES, "seed": SEED}
+        own = {"way": WAY, "shot": SHOT, "queries": _QUERIES, "seed": SEED}
         return {"episodes": settings.episodes, **own, "layer": "pre"}
     if task == "retrieval":
         return {}

@@ -1,49 +1,24 @@
-"""The data sets of an evaluation: what the words of `eval.datasets` mean, where they lie, and what is in them."""
+"""The data sets of an evaluation: what the words of `eval.datasets` mean, where they lie, whether they are whole."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from evals import catalogue
 from evals.catalogue import DataSetInfo
 from evals.errors import EvalError
-from sharding.canonical import fingerprint
 from synthclip_hpc.config.eval import GLYPH_SETS, EvalConfig
 from synthclip_hpc.errors import UserError, nearest
+from synthclip_hpc.evaluation.facts import Facts, facts_of
 from synthclip_hpc.evaluation.settings import words
 from synthclip_hpc.paths import path_of
-from synthclip_hpc.remembered import remembered, stamps
 
 ROOT = "SYNTHCLIP_EVAL_DATA"
-_FORM = 1
-"""Of what is remembered: to be raised when `Facts` tells other things, or a split is hashed in another way."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is in a folder in CLIP_benchmark's layout."""
-
-    retrieval: bool
-    classes: int
-    """Number of classes; 0 for retrieval."""
-    images: dict[str, int]
-    """By split."""
-    keys: dict[str, str]
-    """Hash of the content, by split."""
-    texts: str
-    """Hash of class names and templates."""
-    least: dict[str, int]
-    """Images of the class that has the fewest, by split."""
-
-    def sha256(self, splits: tuple[str, ...]) -> str:
-        """Return the hash of what a task with these splits reads; splits that are not there do not count."""
-        return fingerprint(
-            {"splits": {name: self.keys[name] for name in splits if name in self.keys}, "texts": self.texts}
-        )
+_OWN_SPLIT = "val"
+"""A part of train that a folder may keep by itself: the catalogue counts the two together where it has none."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +45,7 @@ class DataSet:
             found = facts_of(self.folder)
             if self.info is not None:
                 self.info.check_images(found.images, self.folder)
-                _check_classes(self.info, found, self.folder)
+                _check_contents(self.info, found, self.folder)
         except EvalError as error:
             raise UserError(f"eval.datasets={self.word}: {error}") from error
         if not found.images.get("test"):
@@ -82,6 +57,56 @@ class DataSet:
             )
         return found
 
+    def has_catalogued(self, facts: Facts, splits: Sequence[str]) -> bool:
+        """Return whether, of these splits, the folder has the catalogue's and no others; `facts` are those above."""
+        if self.info is None:
+            return False
+        known = {name for name in splits if name in self.info.splits}
+        there = {name for name in splits if name in facts.images}
+        return there - {_OWN_SPLIT} == known - {_OWN_SPLIT} and (_OWN_SPLIT in there or _OWN_SPLIT not in known)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a word of `eval.datasets` means, before anybody has looked whether it is there."""
+
+    name: str
+    word: str
+    path: Path | None = None
+    """Of a folder that is given by its path."""
+    info: DataSetInfo | None = None
+    """Of one of the catalogue; neither: a built-in set."""
+
+    def found(self, root: str | None) -> DataSet:
+        """Return the data set, whose folder is there; `root` is `eval.root`. Raises UserError saying what to do."""
+        if self.info is not None:
+            return self._below(self.info, root)
+        if self.path is not None and not self.path.is_dir():
+            raise UserError(
+                f"eval.datasets={self.word}: there is no such folder; give one in CLIP_benchmark's layout, or a name"
+            )
+        return DataSet(self.name, self.word, self.path, None)
+
+    def _below(self, info: DataSetInfo, root: str | None) -> DataSet:
+        given = given_root(root)
+        if given is None:
+            raise UserError(
+                f"eval.datasets={self.word}: {info.name} is looked for in a folder of data sets; name that folder: "
+                f"eval.root=DIR, or set {ROOT}. {_prepare(info, 'DIR')}"
+            )
+        folder = info.find(path_of("eval.root", given))
+        if folder is None:
+            raise UserError(
+                f"eval.datasets={self.word}: there is no {info.name} in {given}. {_prepare(info, given)}; or leave it "
+                "out"
+            )
+        return DataSet(info.name, self.word, folder.absolute(), info)
+
+
+def given_root(root: str | None) -> str | None:
+    """Return the folder of the catalogue's data sets: `eval.root`, or what this machine has for it."""
+    return root or os.environ.get(ROOT) or None
+
 
 def data_sets_of(settings: EvalConfig) -> list[DataSet]:
     """Return the data sets in the order given, each once; the folders of all of them are there.
@@ -90,30 +115,35 @@ def data_sets_of(settings: EvalConfig) -> list[DataSet]:
     that makes it.
     """
     found: dict[str, DataSet] = {}
-    for word in words(settings.datasets):
-        for one in _meant(word, settings.root):
-            if one.name in found and found[one.name].folder != one.folder:
-                raise UserError(
-                    f"eval.datasets={settings.datasets}: two of them are called {one.name} ({found[one.name].folder} "
-                    f"and {one.folder}), and results go by names; rename a folder"
-                )
-            found.setdefault(one.name, one)
+    for one in (asked.found(settings.root) for asked in asked_of(settings)):
+        before = found.setdefault(one.name, one)
+        if before.folder != one.folder:
+            raise UserError(
+                f"eval.datasets={settings.datasets}: two of them are called {one.name} ({_told(before)} and "
+                f"{_told(one)}), and results go by names; rename a folder, or copy it under another name"
+            )
     if not found:
         raise UserError("eval.datasets is empty: name a data set, such as cifar10 or glyphs-twemoji")
     return list(found.values())
 
 
-def _meant(word: str, root: str | None) -> Iterator[DataSet]:
+def asked_of(settings: EvalConfig) -> Iterator[Asked]:
+    """Yield what the words mean, whether it is there or not. Raises UserError for a word that means nothing."""
+    for word in words(settings.datasets):
+        yield from _meant(word)
+
+
+def _meant(word: str) -> Iterator[Asked]:
     if word in GLYPH_SETS:
-        yield DataSet(word, word, None, None)
+        yield Asked(word, word)
     elif word in catalogue.collections():
         for name in catalogue.collection(word):
-            yield _of_catalogue(name, word, root)
+            yield _of_catalogue(name, word)
     elif "/" in word or word.startswith("~") or word in (".", ".."):
         yield _of_folder(word)
     else:
         try:
-            yield _of_catalogue(word, word, root)
+            yield _of_catalogue(word, word)
         except EvalError:
             if Path(word).is_dir():
                 yield _of_folder(word)
@@ -125,70 +155,32 @@ def _meant(word: str, root: str | None) -> Iterator[DataSet]:
             ) from None
 
 
-def _of_folder(word: str) -> DataSet:
-    folder = path_of("eval.datasets", word).absolute()
-    if not folder.is_dir():
-        raise UserError(
-            f"eval.datasets={word}: there is no such folder; give one in CLIP_benchmark's layout, or a name"
-        )
-    return DataSet(folder.resolve().name, word, folder, None)
+def _of_folder(word: str) -> Asked:
+    path = path_of("eval.datasets", word).absolute()
+    return Asked(path.resolve().name, word, path)
 
 
-def _of_catalogue(name: str, word: str, root: str | None) -> DataSet:
+def _of_catalogue(name: str, word: str) -> Asked:
     info = catalogue.find(name)
-    given = root or os.environ.get(ROOT)
-    if not given:
-        raise UserError(
-            f"eval.datasets={word}: {info.name} is looked for in a folder of data sets; name that folder: "
-            f"eval.root=DIR, or set {ROOT}. {_prepare(info, 'DIR')}"
-        )
-    folder = info.find(path_of("eval.root", given))
-    if folder is None:
-        raise UserError(
-            f"eval.datasets={word}: there is no {info.name} in {given}. {_prepare(info, given)}; or leave it out"
-        )
-    return DataSet(info.name, word, folder.absolute(), info)
+    return Asked(info.name, word, None, info)
+
+
+def _told(one: DataSet) -> str:
+    return "the one that this run draws" if one.folder is None else str(one.folder)
 
 
 def _prepare(info: DataSetInfo, root: str) -> str:
     return f"Prepare it once: python -m evals.prepare {info.name} root={root} source=… (licence: {info.licence})"
 
 
-def _check_classes(info: DataSetInfo, found: Facts, folder: Path) -> None:
+def _check_contents(info: DataSetInfo, found: Facts, folder: Path) -> None:
     if found.retrieval != (info.kind == "retrieval"):
         raise EvalError(f"{folder}: {info.name} is a {info.kind} set, and this folder is not; prepare it anew")
     if info.classes is not None and found.classes != info.classes:
         raise EvalError(f"{folder}: {found.classes} classes, but {info.name} has {info.classes}; prepare it anew")
-
-
-def facts_of(folder: Path) -> Facts:
-    """Look at a folder, or remember what was found when its files were the same. Raises EvalError."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".tar", ".txt") and path.is_file())
-    found = remembered("evaluation-data", {"form": _FORM, "files": stamps(files)}, lambda: _look(folder))
-    return Facts(**found)
-
-
-def _look(folder: Path) -> dict[str, Any]:
-    from evals.folder import SPLITS, open_folder
-
-    data = open_folder(folder)
-    images, keys, least = {}, {}, {}
-    for name in (split for split in SPLITS if data.has(split)):
-        split = data.split(name)
-        if data.retrieval:
-            least[name] = min(len(captions) for captions in split.captions)
-        else:
-            data.check_labels(split)
-            counts = [0] * len(data.classnames)
-            for label in split.labels.tolist():
-                counts[label] += 1
-            least[name] = min(counts)
-        images[name], keys[name] = len(split.images), split.key
-    return {
-        "retrieval": data.retrieval,
-        "classes": 0 if data.retrieval else len(data.classnames),
-        "images": images,
-        "keys": keys,
-        "texts": data.text_key,
-        "least": least,
-    }
+    for split, count in found.captions.items():
+        if count != (expected := info.captions.get(split, count)):
+            raise EvalError(
+                f"{folder}: {count:,} captions in {split}, but {info.name} has {expected:,}; prepare it anew, or "
+                "measure on it as it is by its path"
+            )

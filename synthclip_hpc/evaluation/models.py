@@ -49,13 +49,23 @@ class Model:
 def models_of(config: RunConfig) -> list[Model]:
     """Return the models, the run's own first, by epoch.
 
-    Raises UserError for a model from elsewhere that is not on this machine or that open_clip does not know.
+    Raises UserError for a model from elsewhere that is not on this machine, that open_clip does not know, or that would
+    be called as one of the run's own.
     """
     own = [
         Model(name_of(epoch), epoch, None, 0)
         for epoch in evaluated_epochs(config.eval.checkpoints, config.train.epochs)
     ]
-    return own if config.eval.model is None else [*own, outside_model(config.eval)]
+    if config.eval.model is None:
+        return own
+    outside = outside_model(config.eval)
+    if any(one.name == outside.name for one in own):
+        raise UserError(
+            f"eval.model={config.eval.model}: it would be called {outside.name}, as one of the run's own models, and "
+            "results go by names; rename its folder or file, or evaluate it in a run of its own "
+            "(eval.checkpoints=none)"
+        )
+    return [*own, outside]
 
 
 def name_of(epoch: int) -> str:

@@ -61,6 +61,12 @@ def read_cell(path: Path) -> Cell:
 
 
 def planned_cells(plan: Plan) -> list[dict[str, Any]]:
-    """Return what the plan says of each cell, in its order: `model`, `dataset`, `task`, `parameters`, `sha256`."""
+    """Return what the plan says of each cell, in its order: `model`, `dataset`, `task`, `parameters`, `sha256`, …"""
     cells: list[dict[str, Any]] = plan.identity["cells"]
     return cells
+
+
+def planned_remarks(plan: Plan) -> list[dict[str, str]]:
+    """Return what the plan says of tasks on data sets: `dataset`, `task`, `reason`. See `fitting.lines_of`."""
+    remarks: list[dict[str, str]] = plan.identity.get("remarks", [])  # plans of earlier versions have none
+    return remarks

@@ -10,6 +10,9 @@ from synthclip_hpc.evaluation.settings import words
 from synthclip_hpc.paths import path_of
 from synthclip_hpc.run import Run
 
+_NAMES = {"model": ("name", "epoch", "source"), "dataset": ("name", "catalogue")}
+"""Parts of a record, and what in them a cell is called by."""
+
 
 class Reuse:
     """The finished cells of other runs."""
@@ -39,7 +42,7 @@ class Reuse:
 
 
 def _without_names(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without what a cell is called; the content of model and data is told by their hashes."""
-    nameless = {key: value for key, value in record.items() if key != "model"}
-    dataset = {key: value for key, value in record["dataset"].items() if key != "name"}
-    return nameless | {"dataset": dataset, "model_sha256": record["model"]["sha256"]}
+    """Return a record without what model and data are called; their content is told by their hashes."""
+    return record | {
+        part: {key: value for key, value in record[part].items() if key not in names} for part, names in _NAMES.items()
+    }

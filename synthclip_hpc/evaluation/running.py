@@ -12,7 +12,7 @@ from typing import Any
 from evals.settings import ModelAndData
 from synthclip_hpc.config.eval import EvalConfig
 from synthclip_hpc.evaluation.cells import splits_of
-from synthclip_hpc.evaluation.data_sets import Facts
+from synthclip_hpc.evaluation.facts import Facts
 from synthclip_hpc.evaluation.models import Model
 from synthclip_hpc.evaluation.results import SCHEMA
 
@@ -54,8 +54,11 @@ class Work:
         }
 
 
-def head_of(work: Work, model_sha256: str) -> dict[str, Any]:
-    """Return what tells which cell a record is of: equal heads, less names, have equal records."""
+def head_of(work: Work, model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells which cell a record is of: equal heads, less names, have equal records.
+
+    `model` is the opened model's identity: `sha256` of the weights, `preprocess` and `tokenizer`.
+    """
     cell, settings = work.cell, work.settings
     splits = splits_of(cell["task"])
     return {
@@ -64,10 +67,13 @@ def head_of(work: Work, model_sha256: str) -> dict[str, Any]:
             "name": work.model.name,
             "epoch": work.model.epoch,
             "source": work.model.source,
-            "sha256": model_sha256,
+            "sha256": model["sha256"],
+            "tokenizer": model["tokenizer"],
         },
+        "preprocess": model["preprocess"],
         "dataset": {
             "name": cell["dataset"],
+            "catalogue": cell["catalogue"],
             "split": "test",
             "images": work.facts.images["test"],
             "splits": {name: work.facts.images[name] for name in splits if name in work.facts.images},
@@ -91,7 +97,7 @@ def record_of(work: Work) -> dict[str, Any]:
     task = work.cell["task"]
     done = _probed(work) if task in ("linear_probe", "few_shot") else _measured(work)
     own = {key: value for key, value in done.items() if key not in _OF_EVALS}
-    return own | head_of(work, done["model"]["sha256"])
+    return own | head_of(work, done["model"])
 
 
 def _measured(work: Work) -> dict[str, Any]:
@@ -113,7 +119,8 @@ def _probed(work: Work) -> dict[str, Any]:
     options = ModelAndData(**work.given())
     model, folder, _ = options.opened()
     parameters = work.cell["parameters"]
-    arrays = check_arrays(split_arrays(model, folder, parameters["layer"], options.extraction()))
+    how = options.extraction()
+    arrays = check_arrays(split_arrays(model, folder, parameters["layer"], how))
     if work.cell["task"] == "linear_probe":
         probe = linear_probe.Options(
             features="",
@@ -126,8 +133,7 @@ def _probed(work: Work) -> dict[str, Any]:
     else:
         names = ("episodes", "way", "shot", "queries", "seed")
         done = few_shot.evaluate(arrays, few_shot.Options(features="", **{name: parameters[name] for name in names}))
-    described = {"model": {"sha256": model.sha256}, "preprocess": model.preprocess_config}
-    return done | described
+    return done | {"model": model.identity, "batch_size_used": how.batch_size_used}
 
 
 def _counts_file(work: Work) -> str:
@@ -153,4 +159,7 @@ def _versions() -> dict[str, str]:
     import open_clip
     import torch
 
-    return {"torch": torch.__version__, "open_clip": open_clip.__version__, "numpy": numpy.__version__}
+    from evals.features import image_versions
+
+    own = {"torch": torch.__version__, "open_clip": open_clip.__version__, "numpy": numpy.__version__}
+    return own | image_versions()

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synthclip_hpc.evaluation.chance import chance_level
+from synthclip_hpc.evaluation.metrics import TITLES
 from synthclip_hpc.evaluation.results import Cell
-
-_MAIN = {
-    "zero_shot": (("zero-shot top-1", "acc1"), ("top-5", "acc5")),
-    "linear_probe": (("linear probe", "accuracy"),),
-    "few_shot": (("few-shot", "accuracy"),),
-    "retrieval": (("image R@5", "image_retrieval_recall@5"), ("text R@5", "text_retrieval_recall@5")),
-    "long_tail": (("long tail top-1", "acc1"),),
-}
-"""Task -> what a line shows of it: (title, metric)."""
 
 
 def table_of(cells: Sequence[Cell]) -> list[str]:
@@ -31,7 +23,7 @@ def table_of(cells: Sequence[Cell]) -> list[str]:
 
 def _figures(cell: Cell) -> list[str]:
     told = []
-    for title, metric in _MAIN[cell.task]:
+    for metric, title in TITLES[cell.task].items():
         if (value := cell.metrics.get(metric)) is None:
             continue
         chance = chance_level(cell, metric)

@@ -11,6 +11,8 @@ from sharding.journal import read_events
 from synthclip_hpc.housekeeping.ground import Ground
 from synthclip_hpc.housekeeping.heap import Heap, heap_of
 from synthclip_hpc.launch.chain import Link
+from synthclip_hpc.log_files import chain_of, log_of, supervisor_log
+from synthclip_hpc.monitor.shapes import is_sound
 from synthclip_hpc.submissions import Submission
 
 KIND = "logs of work that went well"
@@ -29,8 +31,8 @@ def logs(ground: Ground) -> Heap:
                 good.add(log)
                 if log == _supervisor_log(ground, ended[name]):
                     sealed_well.add(name)
-    shared = {_supervisor_log(ground, one) for one in ground.submissions} & good
-    return heap_of(KIND, sorted(good - shared | set(_supervisor_logs(ground, sealed_well))))
+    supervisors = {_supervisor_log(ground, one) for one in ground.submissions}
+    return heap_of(KIND, sorted(good - supervisors | set(_supervisor_logs(ground, sealed_well))))
 
 
 def _lives(
@@ -42,9 +44,9 @@ def _lives(
     for attempt in directory.attempts():
         for start, reason in _split(read_events(directory.journal_path(attempt))[0]):
             submission = submissions.get(str(start.get("submission")))
-            if submission is not None:
-                key = submission.name, _log(ground, submission, start)
-                found[key].append((float(start["time"]), reason))
+            log = _log(ground, submission, start) if submission is not None else None
+            if submission is not None and log is not None:
+                found[submission.name, log].append((float(start["time"]), reason))
     return found
 
 
@@ -52,7 +54,7 @@ def _split(events: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], s
     """Yield the `start` event of each life in a journal, and the reason of its end; None if it did not say one."""
     start: dict[str, Any] | None = None
     reason: str | None = None
-    for event in events:
+    for event in filter(is_sound, events):
         if event["event"] == "start":
             # The local supervisor and its sealing are one life with two beginnings.
             if start is not None and start.get("role") != "supervisor":
@@ -66,15 +68,9 @@ def _split(events: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], s
         yield start, reason
 
 
-def _log(ground: Ground, submission: Submission, start: dict[str, Any]) -> Path:
-    folder = ground.run.logs(submission.stage)
-    if submission.cluster != "slurm":
-        if start.get("role") in ("supervisor", "seal"):
-            return _supervisor_log(ground, submission)
-        return folder / f"{submission.name}_{start.get('element')}.log"
-    if start.get("role") == "seal":
-        return folder / f"{submission.name}_seal_{start.get('job')}.log"
-    return folder / f"{submission.name}_{start.get('job')}_{start.get('index')}.log"
+def _log(ground: Ground, submission: Submission, start: dict[str, Any]) -> Path | None:
+    role, job = str(start.get("role", "work")), str(start.get("job"))
+    return log_of(ground.run, submission, role=role, job=job, index=start.get("index"), element=start.get("element"))
 
 
 def _went_well(lives: list[tuple[float, str | None]]) -> bool:
@@ -83,15 +79,12 @@ def _went_well(lives: list[tuple[float, str | None]]) -> bool:
 
 
 def _supervisor_log(ground: Ground, submission: Submission) -> Path:
-    return ground.run.logs(submission.stage) / f"{submission.name}_supervisor.log"
+    return supervisor_log(ground.run, submission.stage, submission.name)
 
 
 def _supervisor_logs(ground: Ground, sealed_well: set[str]) -> Iterator[Path]:
-    """Yield the logs of the local supervisors all of whose submissions were sealed; the first one names the log."""
-    chains: dict[str, list[Submission]] = defaultdict(list)
+    """Yield the logs of the local supervisors all of whose submissions were sealed."""
     for one in ground.submissions:
-        if (who := one.record.get("supervisor")) is not None:
-            chains[str(who)].append(one)
-    for chain in chains.values():
-        if all(one.name in sealed_well for one in chain):
-            yield from (_supervisor_log(ground, one) for one in chain)
+        chain = chain_of(one, ground.submissions)
+        if one is chain[0] and all(each.name in sealed_well for each in chain):
+            yield _supervisor_log(ground, one)

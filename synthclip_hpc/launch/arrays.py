@@ -16,6 +16,7 @@ from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link
 from synthclip_hpc.launch.environment import present
 from synthclip_hpc.launch.nodes import parse_nodes
+from synthclip_hpc.log_files import array_log, seal_log
 from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
@@ -93,7 +94,7 @@ def array_request(run: Run, link: Link, target: Target, submission: str, depende
     return JobRequest(
         name=f"{base}-{int(number) if number.isdigit() else number}",
         folder=run.submissions_path / submission,
-        log=str(run.logs(stage) / f"{submission}_%A_%a.log"),
+        log=str(array_log(run, stage, submission)),
         resources=_of_phase(link, target.resources(link.phase)),
         dependency=dependency,
     )
@@ -178,7 +179,7 @@ def submit_seal(run: Run, link: Link, submission: Submission, target: Target) ->
     seal = replace(
         request,
         name=submission.job_names[1],
-        log=str(run.logs(link.phase.stage) / f"{submission.name}_seal_%j.log"),
+        log=str(seal_log(run, link.phase.stage, submission.name)),
         resources=target.seal_resources(),
         dependency="afterany:" + ":".join(submission.record["array_jobs"]),
     )

@@ -30,6 +30,11 @@ def queue_names(submissions: Sequence[Submission]) -> list[str]:
     return sorted({name for one in submissions if one.cluster == "slurm" for name in one.job_names})
 
 
+def has_jobs(one: Submission) -> bool:
+    """Tell whether a submission has come as far as having jobs or a supervisor, alive or not."""
+    return one.cluster != NO_CLUSTER and one.record["state"] != "claimed"
+
+
 def living(submissions: Sequence[Submission], *, assume_ended: bool = False) -> list[Submission]:
     """Return the submissions that are alive, with one call of squeue for each cluster at most.
 

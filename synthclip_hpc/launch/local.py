@@ -13,6 +13,7 @@ from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config_files import to_table
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.launch.chain import Link, local_workers
+from synthclip_hpc.log_files import supervisor_log
 from synthclip_hpc.processes import identify
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission, claim, load_submission
@@ -45,10 +46,9 @@ def start_supervisor(run: Run, submissions: Sequence[Submission]) -> None:
 
     Raises UserError, with its log, when it does not.
     """
-    logs = run.logs(submissions[0].stage)
-    logs.mkdir(parents=True, exist_ok=True)
     names = [one.name for one in submissions]
-    log_path = logs / f"{names[0]}_supervisor.log"
+    log_path = supervisor_log(run, submissions[0].stage, names[0])
+    log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "synthclip_hpc.launch.supervisor", str(run.path), *names],

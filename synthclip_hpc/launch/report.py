@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from synthclip_hpc.launch.chain import Link
+from synthclip_hpc.launch.chain import Link, is_sealed
 from synthclip_hpc.launch.launching import Started
 from synthclip_hpc.launch.replacing import Replacement
 from synthclip_hpc.run import Run
@@ -47,6 +47,14 @@ def print_replaced(replacements: Sequence[Replacement]) -> None:
     """Print which plans give way, and why they may."""
     for one in replacements:
         print(one.told())
+
+
+def print_remarks(run: Run, links: Sequence[Link]) -> None:
+    """Print what is to be said of the plans of phases that are not finished: those have it in their summary."""
+    for link in links:
+        if link.phase.remarks is not None and not is_sealed(run, link):
+            for line in link.phase.remarks(link.plan):
+                print(f"{link.phase.key}: {line}")
 
 
 def print_finished(run: Run, stages: Sequence[str]) -> None:

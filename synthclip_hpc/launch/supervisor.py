@@ -17,6 +17,7 @@ from pathlib import Path
 from sharding.journal import Journal
 from sharding.seal import load_seal
 from synthclip_hpc.launch.liveness import living
+from synthclip_hpc.log_files import worker_log
 from synthclip_hpc.node_check import EXIT_UNFIT
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.place import devices_of_worker
@@ -113,9 +114,9 @@ class Supervisor:
         return {**os.environ, "CUDA_VISIBLE_DEVICES": devices}
 
     def _start(self, element: int, restart: int) -> Worker:
-        logs = self.run.logs(self.submission.stage)
-        logs.mkdir(parents=True, exist_ok=True)
-        with (logs / f"{self.submission.name}_{element}.log").open("ab") as log:
+        path = worker_log(self.run, self.submission.stage, self.submission.name, element)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as log:
             process = subprocess.Popen(
                 [
                     sys.executable,

@@ -14,7 +14,10 @@ class Asker(Generic[_Answer]):
     """Asks one question at a time. A question that is never answered costs a thread, and no second one is started."""
 
     def __init__(self, patience_s: float | None) -> None:
-        """`patience_s`: how long `ask` waits for an answer; None for as long as it takes, without a thread."""
+        """`patience_s`: how long a question may keep whoever asks waiting, however often it is asked again.
+
+        None for as long as it takes, without a thread.
+        """
         self._patience_s = patience_s
         self._thread: threading.Thread | None = None
         self._asked_at = 0.0
@@ -35,7 +38,9 @@ class Asker(Generic[_Answer]):
             # A daemon: a hanging squeue must not keep the command from ending.
             self._thread = threading.Thread(target=lambda: self._answers.append(question()), name="ask", daemon=True)
             self._thread.start()
-        self._thread.join(self._patience_s)
+        # What has not come in that time is fetched when it has: asked for five phases, it must not take five times as
+        # long.
+        self._thread.join(max(0.0, self._asked_at + self._patience_s - time.monotonic()))
         if self._thread.is_alive():
             return None
         self._thread = None

@@ -63,7 +63,7 @@ def judge(failed: Collection[Try], passed: Passed, *, are_shards: bool = True) -
         return repeated
     failures = Counter(one.node for one in failed)
     nodes = sorted({node for node in (*failures, *passed.by_node) if node})
-    blamed = [node for node in nodes if _is_blamed(node, failed, passed, len(nodes))] if len(nodes) > 1 else []
+    blamed = _blamed_nodes(failed, failures, passed, nodes) if len(nodes) > 1 else []
     there = sum(failures[node] for node in blamed)
     if blamed and there >= MOST * len(failed):
         tries_there = there + sum(passed.by_node[node] for node in blamed)
@@ -94,14 +94,23 @@ def chance(failed: int, tries: int, failed_here: int, tries_here: int) -> float:
     return min(found, 1.0)
 
 
-def _is_blamed(node: str, failed: Collection[Try], passed: Passed, num_nodes: int) -> bool:
-    here = [one for one in failed if one.node == node]
-    things = {one.thing for one in here}
-    also_elsewhere = things & {one.thing for one in failed if one.node != node}
-    if len(things) < 2 or len(also_elsewhere) > (1 - MOST) * len(things):
-        return False
+def _blamed_nodes(failed: Collection[Try], failures: Counter[str], passed: Passed, nodes: list[str]) -> list[str]:
+    """Return the nodes that are to blame; `failures` counts the failed tries by node."""
+    things_of: dict[str, set[str]] = defaultdict(set)
+    nodes_of: dict[str, set[str]] = defaultdict(set)
+    for one in failed:
+        things_of[one.node].add(one.thing)
+        nodes_of[one.thing].add(one.node)
     tries = len(failed) + passed.by_node.total()
-    return chance(len(failed), tries, len(here), len(here) + passed.by_node[node]) * num_nodes <= CHANCE
+    found = []
+    for node in nodes:
+        things, here = things_of.get(node, set()), failures[node]
+        also_elsewhere = sum(len(nodes_of[thing]) > 1 for thing in things)
+        if len(things) >= 2 and also_elsewhere <= (1 - MOST) * len(things):
+            by_accident = chance(len(failed), tries, here, here + passed.by_node[node])
+            if by_accident * len(nodes) <= CHANCE:
+                found.append(node)
+    return found
 
 
 def _repeating_shards(failed: Collection[Try], passed: Passed) -> Verdict | None:

@@ -11,7 +11,7 @@ from synthclip_hpc.monitor.journals import Story
 CAUSES = ("preemption", "timeout", "node_failure", "failure", "requeue", "cancelled", "node_unfit", "unknown")
 
 ASK_FOR_S = 3600.0
-"""Accounting lags; for so long after an attempt's last word it may still learn how that ended."""
+"""Accounting lags; for so long after an attempt was first seen to be gone it may still learn how that ended."""
 
 _TERMINATED = (-15, 143)
 """Exit codes of a local worker after SIGTERM: before its handler was there, and after."""
@@ -35,6 +35,8 @@ class Causes:
         """The last answer of accounting; None while it was not needed."""
         self._told: dict[tuple[str, float], str] = {}
         """What accounting said of an attempt, by its name and start."""
+        self._gone: dict[tuple[str, float], float] = {}
+        """When an attempt was first seen to be gone; its last word may be hours older."""
 
     def explain(
         self,
@@ -47,9 +49,11 @@ class Causes:
 
         `running` names the attempts that are alive. `ask` is called once at most, with the job ids of attempts whose
         end no journal explains: killed without a word, or ended by Slurm's SIGTERM, which does not say why it came.
-        What accounting does not know ASK_FOR_S after an attempt's last word is not asked again.
+        What accounting does not know ASK_FOR_S after an attempt was first seen to be gone is not asked again.
         """
         stories = list(stories)
+        # What was taken for gone while the queue could not be read, and runs after all, has not been gone.
+        self._gone = {key: at for key, at in self._gone.items() if key not in self._told and key[0] not in running}
         found: dict[str, str] = {}
         vanished: list[Story] = []
         for story in stories:
@@ -66,8 +70,7 @@ class Causes:
             else:
                 vanished.append(story)
         if vanished:
-            self._ask(vanished, stories, ask, now)
-            found |= {story.name: self._told.get((story.name, story.started), "unknown") for story in vanished}
+            found |= self._ask(vanished, stories, ask, now)
         return found
 
     def _ask(
@@ -76,18 +79,23 @@ class Causes:
         stories: Sequence[Story],
         ask: Callable[[Sequence[str]], AccountingSnapshot],
         now: float,
-    ) -> None:
+    ) -> dict[str, str]:
         self.answer = ask(sorted({story.job for story in vanished}))
-        causes = _from_accounting(vanished, stories, self.answer.rows)
-        for story, cause in zip(vanished, causes, strict=True):
-            too_late = self.answer.error is None and now > max(story.heard, story.ended) + ASK_FOR_S
-            if cause != "unknown" or story.superseded or too_late:
-                self._told[story.name, story.started] = cause
+        causes: dict[str, str] = {}
+        told = _from_accounting(vanished, stories, self.answer.rows)
+        for story, (cause, is_final) in zip(vanished, told, strict=True):
+            key = story.name, story.started
+            causes[story.name] = cause
+            gone_at = self._gone.setdefault(key, now)
+            if is_final or (self.answer.error is None and now > gone_at + ASK_FOR_S):
+                self._told[key] = cause
+        return causes
 
 
 def _from_accounting(
     vanished: Sequence[Story], stories: Sequence[Story], rows: Sequence[AccountingRow]
-) -> Iterator[str]:
+) -> Iterator[tuple[str, bool]]:
+    """Return the cause of each that vanished, and whether that is accounting's last word on it."""
     rows_of: dict[str, list[AccountingRow]] = defaultdict(list)
     for row in rows:
         rows_of[row.job_id].append(row)
@@ -98,7 +106,7 @@ def _from_accounting(
     matched: dict[str, dict[int, AccountingRow]] = {}
     for story in vanished:
         if story.superseded:
-            yield "unknown"  # of a cluster that was rebuilt since: its records are gone
+            yield "unknown", True  # of a cluster that was rebuilt since: its records are gone
             continue
         element = story.element_id
         if element not in matched:
@@ -106,7 +114,8 @@ def _from_accounting(
             matched[element] = match_lives(mine, starts[element], max(starts[element]) + 1)
         life = matched[element].get(story.restart)
         cause = ended_by(life.state) if life is not None else "unknown"
-        yield cause if cause in CAUSES else "unknown"
+        # A record without an end is that of a job which accounting believes to run.
+        yield cause if cause in CAUSES else "unknown", life is not None and life.end is not None
 
 
 def _is_completed(story: Story) -> bool:

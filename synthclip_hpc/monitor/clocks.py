@@ -2,7 +2,7 @@
 
 A journal bears the time of its node. What was not there at the look before was written since then, whatever the node's
 clock says: that bounds its age from above, and shows a clock that is behind. A time in the future shows one that is
-ahead.
+ahead: what bears it was written before it was read.
 """
 
 from __future__ import annotations
@@ -40,8 +40,14 @@ class NodeClock:
 
     def age(self, at: float, now: float) -> float:
         """Return how old the newest event is, told to be of the time `at`, in seconds from 0 on."""
-        since = at if self.not_before is None else max(at, self.not_before)
-        return max(0.0, now - since)
+        # What was ahead when it was read counts from then on: else it would be new for as long as its clock is ahead.
+        since = at - self.ahead_s
+        return max(0.0, now - (since if self.not_before is None else max(since, self.not_before)))
+
+    @property
+    def tells_no_age(self) -> bool:
+        """Whether the newest event was there at the first look and in the future: it may be of any age."""
+        return self.not_before is None and self.ahead_s > AHEAD_S
 
     def off_s(self) -> float:
         """Return by how many seconds the clock is ahead (or, negative, behind); 0 when it is fair."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from synthclip_hpc.monitor.blame import Passed, Try, Verdict, judge
 from synthclip_hpc.monitor.fingerprint import Fingerprint, fingerprint
@@ -14,6 +15,8 @@ CRASH = "Crash"
 """What stands for the exception where an attempt failed without a word."""
 NODE_UNFIT = "NodeUnfit"
 """The error of an attempt whose node was found unfit at its start."""
+_ID_LENGTH = 8
+"""Of a thousand groups in a run, two have the same id once in ten thousand runs."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Failure:
 class FailureGroup:
     """Failures of one phase with one fingerprint."""
 
-    number: int
-    """From 1 on, by first occurrence in the run."""
+    id: str
+    """Eight hexadecimal digits that stand for phase and fingerprint: the same however many groups come and go."""
     phase: str
     """`stage/phase`."""
     fingerprint: Fingerprint
@@ -60,24 +63,24 @@ class FailureGroup:
     """The latest."""
     verdict: Verdict
     from_accounting: bool = False
-    """Known from Slurm's accounting alone. Such groups come last: the others' numbers do not depend on its answer."""
+    """Known from Slurm's accounting alone. Such groups come last: it may not answer at the next look."""
 
 
 def failures_of(lives: PhaseLives) -> Iterator[Failure]:
     """Return the failures of a phase: of shards, of attempts as a whole, crashes, and of elements that gave up."""
     for life in lives.lives.values():
         for visit in life.visits.values():
-            if visit.outcome == "failed" and visit.error is not None:
-                yield _failure(lives.phase, life, visit.shard, visit.heard, fingerprint(visit.error), visit.error)
-        if life.error is not None:
-            yield _failure(lives.phase, life, None, life.ended or 0.0, fingerprint(life.error), life.error)
+            if visit.outcome == "failed" and visit.error is not None and visit.kind is not None:
+                yield _failure(lives.phase, life, visit.shard, visit.heard, visit.kind, visit.error)
+        if life.error is not None and life.kind is not None:
+            yield _failure(lives.phase, life, None, life.ended or 0.0, life.kind, life.error)
         elif (error := _without_exception(life)) is not None:
             for shard in (None,) if not life.in_hand else life.in_hand:
                 yield _failure(lives.phase, life, shard, life.ended or 0.0, fingerprint(error), error)
 
 
 def group_failures(phases: Iterable[PhaseLives]) -> tuple[FailureGroup, ...]:
-    """Group the failures of all phases by phase and fingerprint; numbered by first occurrence, from 1 on."""
+    """Group the failures of all phases by phase and fingerprint; in order of first occurrence."""
     found = []
     for lives in phases:
         groups: dict[Fingerprint, list[Failure]] = defaultdict(list)
@@ -86,8 +89,12 @@ def group_failures(phases: Iterable[PhaseLives]) -> tuple[FailureGroup, ...]:
         if groups:
             shards, attempts = _passed(lives)
             found += [_group(failures, shards, attempts) for failures in groups.values()]
-    found.sort(key=lambda group: (group.from_accounting, group.first, group.phase, group.fingerprint))
-    return tuple(FailureGroup(**{**vars(group), "number": number}) for number, group in enumerate(found, start=1))
+    return tuple(sorted(found, key=lambda group: (group.from_accounting, group.first, group.phase, group.fingerprint)))
+
+
+def group_id(phase: str, kind: Fingerprint) -> str:
+    """Return what a group of failures is called: no clock and no order of journals has a say in it."""
+    return sha256("\0".join((phase, *kind)).encode("utf-8", "replace")).hexdigest()[:_ID_LENGTH]
 
 
 def _failure(
@@ -145,7 +152,7 @@ def _group(failures: list[Failure], shards: Passed, elements: Passed) -> Failure
     else:
         verdict = judge(of_shards, shards) if of_shards else judge(of_elements, elements, are_shards=False)
     return FailureGroup(
-        number=0,
+        id=group_id(failures[0].phase, failures[0].fingerprint),
         phase=failures[0].phase,
         fingerprint=failures[0].fingerprint,
         count=len(failures),

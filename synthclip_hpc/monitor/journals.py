@@ -13,6 +13,7 @@ from sharding.journal import read_events
 from sharding.marker import MarkerError, shard_marker
 from synthclip_hpc.monitor.clocks import seen_at
 from synthclip_hpc.monitor.parts import GpuSample
+from synthclip_hpc.monitor.shapes import is_sound
 from synthclip_hpc.monitor.story import Story
 from synthclip_hpc.monitor.tally import KEPT_S
 
@@ -108,10 +109,14 @@ class PhaseJournals:
 
     def _take(self, attempt: str, events: list[dict[str, Any]], now: float) -> None:
         for event in events:
+            # A newer version's event: what it says is missing here, the rest is not.
+            if not is_sound(event):
+                self.unread += 1
+                continue
             try:
                 self._take_one(attempt, event, now)
             except (KeyError, TypeError, ValueError):
-                self.unread += 1  # a newer version's event: what it says is missing here, the rest is not
+                self.unread += 1
         story = self.stories[attempt]
         story.clock.arrived(story.heard, self._looked_at, now)
 

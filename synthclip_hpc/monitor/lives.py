@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synthclip_hpc.monitor.fingerprint import own_frame
+from synthclip_hpc.monitor.fingerprint import Fingerprint, fingerprint, own_frame
+from synthclip_hpc.monitor.shapes import is_sound
 from synthclip_hpc.monitor.story import Story
 
 MESSAGE_LENGTH = 500
@@ -32,6 +33,8 @@ class Visit:
     items: int = 0
     """Items that were safe when it was heard of last."""
     error: Mapping[str, Any] | None = None
+    kind: Fingerprint | None = None
+    """The error's."""
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Life:
     """When it, or its supervisor, said that it has ended."""
     error: Mapping[str, Any] | None = None
     """The error that ended it as a whole, less one that a shard failed with already."""
+    kind: Fingerprint | None = None
+    """The error's."""
     slurm_state: str | None = None
     """What ended it by Slurm's accounting, if that is a failure that no journal explains (OUT_OF_MEMORY, ...)."""
     visits: dict[int, Visit] = field(default_factory=dict)
@@ -92,6 +97,8 @@ class PhaseLives:
         """Read on in the journal of an attempt; what a newer version says in another shape is passed over."""
         life = self._life(attempt)
         for event in events:
+            if not is_sound(event):
+                continue
             try:
                 if event["event"] in _WITH_SHARD:
                     _visit(life, event, self._tracebacks)
@@ -133,10 +140,10 @@ def _tell(life: Life, event: Mapping[str, Any], tracebacks: bool) -> None:
     elif event["event"] in ("end", "gave_up"):
         life.ended, life.signal = float(event["time"]), event.get("signal")
         if event.get("type") and not _is_of_a_shard(life, event):
-            life.error = _kept(event, tracebacks)
+            life.error, life.kind = _kept(event, tracebacks)
         elif event.get("reason") == "incomplete" and not event.get("num_missing"):
             # All shards are there, and what they are together was refused.
-            life.error = _kept({**event, "type": "SealRefused"}, tracebacks)
+            life.error, life.kind = _kept({**event, "type": "SealRefused"}, tracebacks)
 
 
 def _visit(life: Life, event: Mapping[str, Any], tracebacks: bool) -> None:
@@ -154,7 +161,8 @@ def _visit(life: Life, event: Mapping[str, Any], tracebacks: bool) -> None:
     elif name == "shard_taken":
         visit.outcome = "taken"
     else:
-        visit.outcome, visit.error = "failed", _kept(event, tracebacks)
+        visit.outcome = "failed"
+        visit.error, visit.kind = _kept(event, tracebacks)
 
 
 def _is_of_a_shard(life: Life, event: Mapping[str, Any]) -> bool:
@@ -163,11 +171,13 @@ def _is_of_a_shard(life: Life, event: Mapping[str, Any]) -> bool:
     return (event.get("type"), str(event.get("message", ""))[:MESSAGE_LENGTH]) in told
 
 
-def _kept(event: Mapping[str, Any], tracebacks: bool) -> dict[str, Any]:
+def _kept(event: Mapping[str, Any], tracebacks: bool) -> tuple[dict[str, Any], Fingerprint]:
+    """Return what is kept of an error, and what makes it the same as others: found once, groups are made often."""
     kept = {
         "time": event["time"],
         "type": str(event.get("type", "")),
         "frame": own_frame(event),
         "message": str(event.get("message", ""))[:MESSAGE_LENGTH],
     }
-    return kept | {"traceback": str(event.get("traceback", ""))} if tracebacks else kept
+    kind = fingerprint(kept)
+    return (kept | {"traceback": str(event.get("traceback", ""))} if tracebacks else kept), kind

@@ -53,7 +53,7 @@ def notes_of(stage: StageStatus, snapshot: Snapshot) -> list[str]:
         lines.append(f"{len(stragglers)} behind, worst {straggler_in_words(stragglers[0])}")
     for group in [one for one in snapshot.failures if one.phase.startswith(f"{stage.name}/")][:_GROUPS_SHOWN]:
         kind, message = group.fingerprint.type, " ".join(group.sample.message.split())[:100]
-        lines.append(f"failures, group {group.number}: {group.count} × {kind}: {message}")
+        lines.append(f"failures, group {group.id}: {group.count} × {kind}: {message}")
     if stage.name == "train" and snapshot.training is not None:
         lines.append(training_in_words(snapshot.training))
     if stage.name == "eval" and snapshot.evaluation is not None:

@@ -231,7 +231,7 @@ class Alarm:
     """Something that goes wrong and needs the user, or will; the worst first."""
 
     kind: str
-    """stuck | failed | silent | clock | idle-gpu | queue | journal"""
+    """stuck | failed | stopped | node | failing | silent | idle-gpu | queue | clock | journal"""
     where: str
     """`stage/phase`, a node, or a source."""
     text: str

@@ -10,16 +10,17 @@ from typing import Any
 
 from sharding.plan import Plan, PlanError, load_plan
 from sharding.seal import SealError, load_seal
-from slurm.accounting import AccountingSnapshot
-from slurm.queue import QueueSnapshot
+from slurm.accounting import AccountingSnapshot, is_switched_off
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.launch.liveness import has_jobs
 from synthclip_hpc.monitor.attempts import AttemptList
 from synthclip_hpc.monitor.book import OpenShards, ShardBook, open_shards
-from synthclip_hpc.monitor.causes import Causes
+from synthclip_hpc.monitor.causes import ASK_FOR_S, Causes
+from synthclip_hpc.monitor.clusters import Queues
 from synthclip_hpc.monitor.devices import Devices
 from synthclip_hpc.monitor.journals import PhaseJournals
-from synthclip_hpc.monitor.rates import effort, hours, time_left
+from synthclip_hpc.monitor.rates import effort, hours, pace, present_since, time_left
 from synthclip_hpc.monitor.snapshot import PhaseStatus
 from synthclip_hpc.monitor.stamps import Stamp, stamp
 from synthclip_hpc.monitor.states import phase_state, running_attempts
@@ -53,7 +54,7 @@ class Around:
     submissions: Sequence[Submission]
     """All of the run."""
     alive: Sequence[Submission]
-    queue: QueueSnapshot
+    queues: Queues
     config: RunConfig
     ask_accounting: Callable[[Sequence[str]], AccountingSnapshot]
     now: float
@@ -78,6 +79,8 @@ class PhaseWatch:
         """Names of the attempts that are alive."""
         self.settled: PhaseStatus | None = None
         """The last word on a phase that is done."""
+        self._untold_since: float | None = None
+        """Since when nothing but accounting's word is missing of a sealed phase."""
         self._damaged = ""
         self._causes, self._attempts, self._devices = Causes(), AttemptList(), Devices(phase)
         self._book = ShardBook(0)
@@ -98,7 +101,7 @@ class PhaseWatch:
         stamps = stamp(self.directory.plan_path), stamp(self.directory.seal_path)
         if stamps == self._stamps and not self._damaged:
             return
-        self._stamps, self._damaged, self.settled = stamps, "", None
+        self._stamps, self._damaged, self.settled, self._untold_since = stamps, "", None, None
         try:
             self.plan, self.is_sealed = load_plan(self.directory), False
             self.is_sealed = self.plan is not None and load_seal(self.directory) is not None
@@ -118,15 +121,22 @@ class PhaseWatch:
             if self._damaged:
                 return replace(found, state="failed", message=self._damaged, items_per_s=None, eta_s=None)
             is_quiet = found.heard_age_s is None or found.heard_age_s > _QUIET_S
-            answer = self._causes.answer
-            is_told = answer is None or answer.error is None
-            if not (self.is_sealed and is_quiet and is_told):
+            if not (self.is_sealed and is_quiet and self._is_told(around.now)):
                 return found
             # Its ages are not kept: they would stand still.
             self.settled = replace(found, heard_age_s=None)
             return found
         heard = max((story.heard for story in self.journals.stories.values()), default=None)
         return replace(self.settled, heard_age_s=None if heard is None else max(0.0, around.now - heard))
+
+    def _is_told(self, now: float) -> bool:
+        """Tell whether accounting has no more to say: it has answered, is switched off, or had an hour's time."""
+        answer = self._causes.answer
+        if answer is None or answer.error is None or is_switched_off(answer.error):
+            return True
+        if self._untold_since is None:
+            self._untold_since = now
+        return now - self._untold_since > ASK_FOR_S
 
     def _has_new_submission(self, around: Around) -> bool:
         return any(one.name not in self._devices.gpus for one in self._mine(around.submissions))
@@ -135,21 +145,23 @@ class PhaseWatch:
         return [one for one in submissions if (one.stage, one.phase) == (self.phase.stage, self.phase.name)]
 
     def _look(self, plan: Plan, around: Around) -> PhaseStatus:
-        journals, now, queue = self.journals, around.now, around.queue
+        journals, now = self.journals, around.now
         self.marked = {shard for shard in self.directory.marked_shards() if shard < plan.num_shards}
         journals.refresh(self.marked, now)
         self._book.update(self.marked, journals.finished, journals.changed)
         mine, alive = self._mine(around.submissions), self._mine(around.alive)
         self._devices.know(mine)
-        names = {name for one in mine for name in one.job_names}
-        rows = [row for row in queue.rows if row.name in names]
+        queue = around.queues.of(name for one in mine for name in one.job_names)
+        rows = list(queue.rows)
         stories = journals.stories.values()
         self.running = running_attempts(stories, alive, queue, now)
         causes = self._causes.explain(stories, self.running, around.ask_accounting, now)
         counts = Counter(causes.values())
         ended: dict[str, Any] = {key: counts[cause] for key, cause in _COUNTED.items()}
         self.open = open_shards(journals, self.marked, self.running, plan.num_shards)
-        state, message = phase_state(self.is_sealed, alive, rows, self.running, journals, counts)
+        state, message = phase_state(
+            self.is_sealed, alive, rows, self.running, journals, counts, was_submitted=any(map(has_jobs, mine))
+        )
         done, rejected = self._book.done + journals.items_in_progress(self.marked), self._book.rejected
         median_s = shard_median_s(journals)
         full = self._devices.at_once(alive, rows, len(self.running), plan.num_shards - len(self.marked))
@@ -186,24 +198,23 @@ class PhaseWatch:
         heard = max((story.heard for story in stories), default=0.0)
         span_s = max(0.0, min(heard, now) - began)
         spent = effort(stories, self.running, devices.of_attempts(), now)
-        present = self.journals.rate(now, began) if state == "running" else None
+        present = self.journals.rate(now, present_since(stories, self.running, now)) if state == "running" else None
         rate = plan.num_items / span_s if state == "done" and span_s else present
         running = len(self.running)
+        going = pace((self.journals.stories[name] for name in self.running), devices.of_attempts(), now)
         estimate = self._estimate_of(around.config)
-        devices_now = sum(devices.of_attempts().get(self.journals.stories[name].submission, 1) for name in self.running)
         return {
             "items_per_s": rate,
             "eta_s": left / rate if state == "running" and rate else None,
             "items_per_s_overall": spent.items / span_s if spent.items and span_s else None,
             "items_per_s_attempt": spent.per_attempt,
-            "eta_now": time_left(left, present, spent.per_attempt, running, running) if running else None,
-            "eta_full": time_left(left, present, spent.per_attempt, full, running) if full else None,
+            "eta_now": time_left(left, going.per_attempt, spent.per_attempt, running) if running else None,
+            "eta_full": time_left(left, going.per_attempt, spent.per_attempt, full) if full else None,
             "hours": hours(
                 devices.kind if devices.gpus or estimate is None else estimate.device,
                 spent,
                 0 if state == "done" else left,
-                present,
-                devices_now,
+                going,
                 None if estimate is None else estimate.seconds_per_item,
             ),
         }

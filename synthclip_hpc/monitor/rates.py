@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from synthclip_hpc.monitor.journals import WINDOW_S
 from synthclip_hpc.monitor.parts import Hours, Span
 from synthclip_hpc.monitor.story import Story
 
 _HOUR_S = 3600.0
+_SLOW_TO_BEGIN_S = 300.0
+"""An attempt that has been ready for so long and has made nothing yet counts as one that makes nothing."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,66 @@ class Effort:
         return self.items / self.attempt_s if self.items and self.attempt_s else None
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What the attempts that run now have made over the last minutes, each since it was ready.
+
+    Of those that have only just begun nothing is known: they are taken to go at the pace of the others. So it is right
+    at once when most attempts have been preempted, and when many start.
+    """
+
+    attempts: int = 0
+    """Those of which something is known."""
+    items_per_s: float = 0.0
+    """All of them together."""
+    devices: int = 0
+
+    @property
+    def per_attempt(self) -> float | None:
+        """Items that one makes in a second; None while nothing is known."""
+        return self.items_per_s / self.attempts if self.attempts and self.items_per_s else None
+
+
+def pace(stories: Iterable[Story], devices: dict[str, int], now: float) -> Pace:
+    """Add up what the stories of the running attempts tell; `devices`: how many an attempt of each submission has."""
+    attempts, items_per_s, num_devices = 0, 0.0, 0
+    for story in stories:
+        ready_for_s = _since_s(story, story.started + (story.ready_s or 0.0), now) if story.started else WINDOW_S
+        rate = story.tally.rate(now, now - ready_for_s)
+        if rate is None and story.ready_s is not None and ready_for_s > _SLOW_TO_BEGIN_S:
+            rate = 0.0
+        if rate is not None:
+            attempts += 1
+            items_per_s += rate
+            num_devices += devices.get(story.submission, 1)
+    return Pace(attempts, items_per_s, num_devices)
+
+
 def life_s(story: Story, is_running: bool, now: float) -> float:
     """Return how long an attempt has lived, in seconds; 0 when its start was lost."""
     if not story.started:
         return 0.0
     ended = now if is_running else (story.ended or story.heard)
     return max(0.0, ended - story.started)
+
+
+def present_since(stories: Iterable[Story], running: set[str], now: float) -> float:
+    """Return when the attempts began that were at work in the last minutes; `now` where none was.
+
+    A rate since then is not diluted by the time that lies between the end of a run and its `resume`.
+    """
+    lives = (
+        _since_s(story, story.started, now)
+        for story in stories
+        if story.role == "work" and story.started and (story.name in running or story.silent_s(now) < WINDOW_S)
+    )
+    return now - max(lives, default=0.0)
+
+
+def _since_s(story: Story, at: float, now: float) -> float:
+    """Return how long ago something in an attempt's journal was, in seconds."""
+    # By the node's own clock, plus what has passed since its last word: hosts' clocks may differ.
+    return max(0.0, story.heard - at) + story.silent_s(now)
 
 
 def effort(stories: Iterable[Story], running: set[str], devices: dict[str, int], now: float) -> Effort:
@@ -47,28 +104,22 @@ def effort(stories: Iterable[Story], running: set[str], devices: dict[str, int],
     return Effort(items, attempt_s, device_s)
 
 
-def time_left(left: int, present: float | None, per_attempt: float | None, attempts: int, running: int) -> Span | None:
+def time_left(left: int, present: float | None, whole: float | None, attempts: int) -> Span | None:
     """Return the seconds until `left` more items are made by so many attempts at once, between two guesses.
 
-    `present`: items per second of the `running` ones over the last minutes; `per_attempt`: of one over its whole life.
-    The first knows nothing of start-up and of work that interruptions will cost, the second has it all in it.
+    Both are items that one attempt makes in a second: `present` over the last minutes of those that run, `whole` over
+    whole lives. The first knows nothing of start-up and of work that interruptions will cost, the second has it all.
     """
-    rates = [] if per_attempt is None else [per_attempt * attempts]
-    if present and running:
-        rates.append(present / running * attempts)
-    rates = [rate for rate in rates if rate > 0]
+    rates = [rate * attempts for rate in (present, whole) if rate is not None and rate * attempts > 0]
     if not rates or left < 0:
         return None
     return Span(left / max(rates), left / min(rates))
 
 
-def hours(
-    device: str, spent: Effort, left: int, present: float | None, devices_now: int, estimate: tuple[float, float] | None
-) -> Hours:
+def hours(device: str, spent: Effort, left: int, present: Pace, estimate: tuple[float, float] | None) -> Hours:
     """Return device hours used, and what they will come to when `left` more items are made.
 
-    `present`: items per second now, by `devices_now` devices; `estimate`: device seconds an item, low and high, for as
-    long as nothing was made here.
+    `estimate`: device seconds an item, low and high, for as long as nothing was made here.
     """
     used = spent.device_s / _HOUR_S
     if left <= 0:
@@ -76,8 +127,8 @@ def hours(
     costs = []
     if spent.items and spent.device_s:
         costs.append(spent.device_s / spent.items)
-    if present and devices_now:
-        costs.append(devices_now / present)
+    if present.items_per_s and present.devices:
+        costs.append(present.devices / present.items_per_s)
     if costs:
         source = "this phase's own attempts"
     elif estimate is not None:

@@ -1,13 +1,14 @@
-"""What Slurm says to whoever looks at a run: kindly asked, and never waited for longer than wanted."""
+"""What one cluster's Slurm says to whoever looks at a run: kindly asked, and never waited for longer than wanted."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from slurm.accounting import AccountingPoller, AccountingSnapshot
-from slurm.queue import QueuePoller, QueueSnapshot
+from slurm.accounting import AccountingPoller, AccountingSnapshot, read_accounting
+from slurm.queue import QueuePoller, QueueSnapshot, read_queue
 from synthclip_hpc.monitor.asking import Asker
 from synthclip_hpc.submissions import Submission
 
@@ -20,16 +21,22 @@ _SINCE_SLACK_S = 3600.0
 class SlurmView:
     """Queue and accounting as the last answers had them; with patience, a hanging program leaves the caller alive."""
 
-    def __init__(self, patience_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        patience_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        environment: Mapping[str, str | None] | None = None,
+    ) -> None:
         """`patience_s`: how long to wait for an answer at each look; None for as long as it takes.
 
-        `clock`: in seconds; says when Slurm may be asked again.
+        `clock`: in seconds; says when Slurm may be asked again. `environment`: what points to the cluster, where that
+        is not what the process has.
         """
-        self._clock = clock
+        self._clock, self._environment = clock, environment
         self._queue_asker: Asker[QueueSnapshot] = Asker(patience_s)
         self._accounting_asker: Asker[AccountingSnapshot] = Asker(patience_s)
         self._poller: QueuePoller | None = None
-        self._accounting = AccountingPoller(clock=clock)
+        self._accounting = AccountingPoller(partial(read_accounting, environment=environment), clock)
         self._last: QueueSnapshot | None = None
 
     @property
@@ -44,7 +51,7 @@ class SlurmView:
         if self._poller is None or self._poller.names != tuple(names):
             if self._queue_asker.open_s:  # of other names: what it will answer is not what is wanted now
                 return self._late("squeue")
-            self._poller = QueuePoller(names, clock=self._clock)
+            self._poller = QueuePoller(names, partial(read_queue, environment=self._environment), self._clock)
         answer = self._queue_asker.ask(self._poller.poll)
         if answer is None:
             return self._late("squeue")

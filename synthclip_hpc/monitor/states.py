@@ -28,7 +28,9 @@ def running_attempts(stories: Iterable[Story], alive: list[Submission], queue: Q
     last: dict[tuple[str, Any], Story] = {}
     for story in stories:
         queued = story.element_id in in_queue or story.job in in_queue
-        unjudged = queue.taken_at > 0 and story.job.isdigit() and story.heard > believed_after
+        unjudged = queue.taken_at > 0 and story.job.isdigit() and now - story.silent_s(now) > believed_after
+        if story.clock.tells_no_age and not queue.error:
+            unjudged = False  # the queue was asked at the same look
         if story.role == "work" and not story.superseded and (queued or unjudged or story.job in local):
             kept = last.get((story.job, story.index))
             if kept is None or _is_later(story, kept):
@@ -60,14 +62,18 @@ def phase_state(
     running: set[str],
     journals: PhaseJournals,
     causes: Mapping[str, int],
+    *,
+    was_submitted: bool,
 ) -> tuple[str, str]:
-    """Return the state and a line that says why."""
+    """Return the state and a line that says why. `was_submitted`: whether it has had jobs, alive or not."""
     if is_sealed:
         return "done", ""
     stories = sorted(journals.stories.values(), key=lambda story: story.heard)
     last_message = _last_message(stories)
     if running or any(row.state in ("RUNNING", "COMPLETING", "CONFIGURING") for row in rows):
-        return "running", last_message
+        # What a seal job missed at the end of the last submission, or what failed then, is being made now.
+        current = {one.name for one in alive}
+        return "running", _last_message([one for one in stories if one.role == "work" and one.submission in current])
     stuck = [row.reason for row in rows if row.state == "PENDING" and in_words(row.reason)[1]]
     if stuck:
         return "blocked", _why(stuck[0])
@@ -83,7 +89,9 @@ def phase_state(
         return ("running", last_message) if started else ("waiting", "waits for its turn")
     if causes.get("failure") or any(story.gave_up for story in stories):
         return "failed", last_message
-    return ("partial", last_message) if stories else ("waiting", "planned, not submitted")
+    if stories:
+        return "partial", last_message or "nothing of it is at work or waits any more: resume goes on with what is open"
+    return "waiting", "its jobs were gone before any began: resume" if was_submitted else "planned, not submitted"
 
 
 def _why(reason: str) -> str:

@@ -23,6 +23,7 @@ _ADDED = [
     "unknown",
     "shards_running",
     "shards_failed",
+    "events_unread",
 ]
 _OF_PRESENT = [
     "kind",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from slurm.queue import QueueRow
 from synthclip_hpc.monitor.parts import Wait
 
+_LIMIT = re.compile(r"(Assoc|QOS)(Grp|Max|Min)")
+"""How Slurm names its limits: whose, for all together or for one, then what is limited and, sometimes, `Per` whom."""
+_OWNERS = {"Assoc": ("your account", "slurm.account"), "QOS": ("your quality of service", "slurm.qos")}
 _STUCK = {
     "DependencyNeverSatisfied": "waits for a job that failed or was cancelled, and will never start: "
     "cancel, then resume",
@@ -21,6 +25,7 @@ _STUCK = {
     "QOSNotAllowed": "its quality of service may not be used here: change slurm.qos",
     "InvalidAccount": "its account is not known: change slurm.account; cancel, then resume",
     "InvalidQOS": "its quality of service is not known: change slurm.qos; cancel, then resume",
+    "MaxMemPerLimit": "asks for more memory than is allowed: lower slurm.memory; cancel, then resume",
 }
 _PLAIN = {
     "None": "Slurm has not looked at it yet",
@@ -42,12 +47,22 @@ _PLAIN = {
     "SystemFailure": "the cluster failed while it was started; Slurm will try again",
     "RaisedSignal": "its last attempt was ended by a signal",
 }
+_KEYS = (
+    ("Wall", "slurm.time_min"),
+    ("Minutes", "slurm.time_min"),
+    ("Node", "slurm.nodes"),
+    ("Cpu", "slurm.cpus or tasks_per_node"),
+    ("CPU", "slurm.cpus or tasks_per_node"),
+    ("GRES", "slurm.gres or gpus_per_node"),
+    ("Gres", "slurm.gres or gpus_per_node"),
+    ("Mem", "slurm.memory"),
+)
+"""Which key asks for what a limit is about; the first that is found in the reason."""
 _FAMILIES = (
     ("AssocGrp", "your account has used up its share of the moment: it starts when other jobs of the account end"),
     ("AssocMax", "more than your account may have at once: it starts when other jobs of yours end"),
     ("QOSGrp", "all who use this quality of service have used up its share: it starts when jobs of theirs end"),
     ("QOSMax", "more than this quality of service lets you have at once: it starts when other jobs of yours end"),
-    ("MaxMemPerLimit", "asks for more memory than is allowed: lower slurm.memory"),
     ("Partition", "the partition's limits: compare slurm.time_min, nodes and account with scontrol show partition"),
     ("Assoc", "a limit of your account"),
     ("QOS", "a limit of your quality of service"),
@@ -66,8 +81,31 @@ def in_words(reason: str) -> tuple[str, bool]:
         return f"Slurm says {reason}: cancel, then resume", True
     if word in _PLAIN:
         return _PLAIN[word] + more, False
+    never = _never(word)
+    if never is not None:
+        return f"{never} ({word})", True
     family = next((text for start, text in _FAMILIES if word.startswith(start)), None)
     return (f"{family} ({word})" if family is not None else f"Slurm says {reason}"), False
+
+
+def _never(word: str) -> str | None:
+    """Return the words for a limit that no other job's end makes room under; None for all others."""
+    match = _LIMIT.match(word)
+    if match is None:
+        return None
+    whose, key_of_whose = _OWNERS[match[1]]
+    key = next((key for what, key in _KEYS if what in word.partition("Per")[0]), "what it asks for")
+    if match[2] == "Min":
+        return f"asks for less than {whose} wants of a job: raise {key}; cancel, then resume"
+    if "PerJob" in word or "PerNode" in word:
+        return f"asks for more than {whose} lets one job have: lower {key}; cancel, then resume"
+    # Minutes of jobs that run ("Run") are given back at their ends; those of a budget when somebody renews it.
+    if match[2] == "Grp" and ("Wall" in word or ("Minutes" in word and "Run" not in word)):
+        return (
+            f"the budget of {whose} is used up, and nothing starts until it is raised or renewed: ask those who run "
+            f"the cluster, or change {key_of_whose}; cancel, then resume"
+        )
+    return None
 
 
 def waits_of(rows: Iterable[QueueRow]) -> tuple[Wait, ...]:

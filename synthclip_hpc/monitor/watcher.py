@@ -10,16 +10,16 @@ from dataclasses import replace
 
 from slurm.queue import QueueSnapshot
 from synthclip_hpc.config import RunConfig
-from synthclip_hpc.launch.liveness import is_living, open_submissions, queue_names
-from synthclip_hpc.monitor.alarms import alarms_of
+from synthclip_hpc.launch.liveness import is_living, open_submissions
+from synthclip_hpc.monitor.alarms import Scene, alarms_of
+from synthclip_hpc.monitor.clusters import Clusters, Queues
 from synthclip_hpc.monitor.evaluation import EvaluationWatch
 from synthclip_hpc.monitor.failure_watch import FailureWatch
+from synthclip_hpc.monitor.open_groups import OpenGroups
 from synthclip_hpc.monitor.parts import EvaluationStatus, TrainingStatus
 from synthclip_hpc.monitor.phase_watch import Around, PhaseWatch
-from synthclip_hpc.monitor.slurm_view import SlurmView
 from synthclip_hpc.monitor.snapshot import PhaseStatus, Snapshot, Source, StageStatus
 from synthclip_hpc.monitor.stamps import Stamp, stamp
-from synthclip_hpc.monitor.story import Story
 from synthclip_hpc.monitor.sums import sum_stage
 from synthclip_hpc.monitor.training import TrainingBook
 from synthclip_hpc.pipeline import phases_of
@@ -30,6 +30,8 @@ from synthclip_hpc.submissions import Submission, all_submissions
 SHARE_OF_A_CORE = 0.009
 """Looking again and again may cost so much: under a hundredth, with what the asking threads cost."""
 _SOONEST_S, _LATEST_S = 2.0, 15.0
+_IN_QUEUE_AFTER_S = 30.0
+"""So long after it was claimed a submission's jobs are in the queue: `sbatch` may wait for a busy controller."""
 
 
 class Watcher:
@@ -39,7 +41,7 @@ class Watcher:
     """
 
     def __init__(self, run: Run, patience_s: float | None = None, clock: Callable[[], float] | None = None) -> None:
-        """`patience_s`: how long a look waits for squeue and for sacct; None for as long as they take (10 s at most).
+        """`patience_s`: how long looks wait for an answer of Slurm; None for as long as it takes (10 s at most).
 
         With patience they are asked in threads: one that hangs leaves the caller alive, and its source says so.
         `clock`: seconds since 1970, in place of the host's (a run that is replayed).
@@ -48,8 +50,8 @@ class Watcher:
         self.pace_s = _SOONEST_S
         """Seconds until the next look, so that looking costs SHARE_OF_A_CORE: 2 to 15."""
         self._clock = clock or time.time
-        self._slurm = SlurmView(patience_s, clock or time.monotonic)
-        self._failures = FailureWatch()
+        self._slurm = Clusters(patience_s, clock or time.monotonic)
+        self._failures, self._open_groups = FailureWatch(), OpenGroups()
         self._training, self._evaluation = TrainingBook(), EvaluationWatch()
         self._watches: dict[str, PhaseWatch] = {}
         self._has_looked = False
@@ -66,12 +68,12 @@ class Watcher:
         watches = self._bound_phases()
         sealed = {watch.key for watch in watches if watch.is_sealed}
         candidates = [one for one in open_submissions(submissions) if f"{one.stage}/{one.phase}" not in sealed]
-        queue = self._slurm.queue(queue_names(candidates))
-        alive = [one for one in candidates if _alive(one, queue)]
+        queues = self._slurm.queues(candidates)
+        alive = [one for one in candidates if _alive(one, queues)]
         around = Around(
             submissions=submissions,
             alive=alive,
-            queue=queue,
+            queues=queues,
             config=self._load_config(),
             ask_accounting=lambda jobs: self._slurm.ask_accounting(jobs, submissions),
             now=now,
@@ -82,17 +84,33 @@ class Watcher:
         if training is not None and told["train/fit"].running:
             # An epoch, which is an item there, may take a day: the steps tell better.
             told["train/fit"] = replace(told["train/fit"], eta_now=training.eta, eta_full=training.eta)
-        sources = self._sources(queue, now)
+        sources = self._sources(queues.all, now)
+        failures = self._failures.groups(now, at_once=not alive)
+        known = {key: self._watches[key] for key in told}
+        open_phases = {key for key, phase in told.items() if phase.state != "done"}
+        scene = Scene(
+            run=self.run,
+            now=now,
+            phases=told,
+            stories={key: watch.journals.stories for key, watch in known.items()},
+            submissions=submissions,
+            alive=alive,
+            is_settled=not any(_is_too_new(one, queues) for one in candidates),
+            open_groups=self._open_groups.of(
+                failures, open_phases, {key: watch.marked for key, watch in known.items()}
+            ),
+            sources=sources,
+        )
         snapshot = Snapshot(
             run=str(self.run.path),
             time=now,
             stages=_stages(told),
             alive=bool(alive),
             sources=sources,
-            alarms=alarms_of(told, self._stories(), sources),
+            alarms=alarms_of(scene),
             training=training,
             evaluation=self._evaluation_status(),
-            failures=self._failures.groups(now),
+            failures=failures,
         )
         if self._has_looked:  # the first look is the dearest and says nothing of the next
             self.pace_s = min(max(_SOONEST_S, (time.thread_time() - cpu) / SHARE_OF_A_CORE), _LATEST_S)
@@ -124,9 +142,6 @@ class Watcher:
         if found is None or self._config is None or self._config[0] != found:
             self._config = found, self.run.load_config()
         return self._config[1]
-
-    def _stories(self) -> list[Story]:
-        return [story for watch in self._watches.values() for story in watch.journals.stories.values()]
 
     def _sources(self, queue: QueueSnapshot, now: float) -> dict[str, Source]:
         sources = {
@@ -190,7 +205,14 @@ def _stages(told: dict[str, PhaseStatus]) -> tuple[StageStatus, ...]:
     return tuple(stages)
 
 
-def _alive(one: Submission, queue: QueueSnapshot) -> bool:
+def _is_too_new(one: Submission, queues: Queues) -> bool:
+    """Tell whether the queue may have been asked before the jobs of a submission were in it."""
+    taken_at = queues.of(one.job_names).taken_at
+    return one.cluster == "slurm" and taken_at < float(one.record["created"]) + _IN_QUEUE_AFTER_S
+
+
+def _alive(one: Submission, queues: Queues) -> bool:
+    queue = queues.of(one.job_names)
     if one.cluster == "slurm" and queue.error:
         return True  # not known; the view shows the error, and calling it dead would be the worse guess
     try:

@@ -22,19 +22,11 @@ SHOWN_METRICS = {
     "retrieval": tuple(f"{way}_retrieval_recall@{rank}" for way in ("image", "text") for rank in (1, 5, 10)),
 }
 """Task -> its metrics, in the order of a table."""
-MAIN_METRICS = {
-    "zero_shot": ("acc1", "acc5"),
-    "long_tail": ("acc1",),
-    "linear_probe": ("accuracy",),
-    "few_shot": ("accuracy",),
-    "retrieval": ("image_retrieval_recall@5", "text_retrieval_recall@5"),
-}
-"""Task -> those that a plot shows; the first is the main one."""
 
 
-def task_title(task: str) -> str:
-    """Return what a table calls a task."""
-    return _TITLES.get(task, task.replace("_", " "))
+def task_title(task: str, variant: str = "") -> str:
+    """Return what a table calls a task, with how its protocol departs from the usual one."""
+    return _TITLES.get(task, task.replace("_", " ")) + (f" ({variant})" if variant else "")
 
 
 def metric_title(metric: str) -> str:
@@ -43,9 +35,10 @@ def metric_title(metric: str) -> str:
     return f"{direction} recall@{rank}" if found else _TITLES.get(metric, metric.replace("_", " "))
 
 
-def figure_title(task: str, metric: str) -> str:
-    """Return what stands alone below a number: task and metric."""
-    return metric_title(metric) if task == "retrieval" else f"{task_title(task)} {metric_title(metric)}"
+def figure_title(task: str, metric: str, variant: str = "") -> str:
+    """Return what stands alone below a number: task and metric, and how the protocol departs from the usual one."""
+    title = metric_title(metric) if task == "retrieval" else f"{task_title(task)} {metric_title(metric)}"
+    return title + (f" ({variant})" if variant else "")
 
 
 def set_title(dataset: str, config: RunConfig) -> str:

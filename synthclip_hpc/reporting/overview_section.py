@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sharding.seal import SealError, load_seal
 from synthclip_hpc.evaluation.chance import chance_level
+from synthclip_hpc.evaluation.metrics import MAIN_METRICS
 from synthclip_hpc.evaluation.results import Cell
 from synthclip_hpc.monitor.snapshot import Snapshot
 from synthclip_hpc.reporting.blocks import MISSING, Block, Figure, Figures, Row, Section, Table, Text, Value
-from synthclip_hpc.reporting.naming import MAIN_METRICS, figure_title, metric_title, set_title
+from synthclip_hpc.reporting.naming import figure_title, metric_title, set_title
 from synthclip_hpc.reporting.portable import portable
+from synthclip_hpc.reporting.protocols import standing, variant
 from synthclip_hpc.reporting.runs import Model, ToldRun
 from synthclip_hpc.reporting.scores import (
     DEFAULT_BASELINE,
@@ -85,10 +87,12 @@ def _main_figures(told: ToldRun) -> tuple[Figure, ...]:
         value = cell.metrics.get(metric)
         if value is None:
             continue
-        label = f"{figure_title(cell.task, metric)}: {set_title(cell.dataset, told.config)}"
+        label = f"{figure_title(cell.task, metric, variant(cell))}: {set_title(cell.dataset, told.config)}"
         beside = [text for one in others if (text := _also(cell, one))]
         if (level := chance_level(cell, metric)) is not None:
             beside.insert(0, f"guessing: {100 * level:.2g} %")
+        if standing(cell).reasons:
+            beside.append("not comparable with the paper")
         found.append(Figure(f"{100 * value:.1f} %", label, "; ".join(beside)))
     return tuple(found[:_MOST_FIGURES])
 

@@ -20,7 +20,7 @@ class Column:
 
     title: str
     task: str | None = None
-    """One of `scores.TASKS`, or `long_tail`."""
+    """One of `protocols.PAPER_TASKS`."""
     dataset: str | None = None
     """Name in the catalogue; None: the mean over the task's data sets."""
     mean_of_table: bool = False

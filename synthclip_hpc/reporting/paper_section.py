@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from synthclip_hpc.reporting.blocks import MISSING, Row, Section, Table, Text, Value
 from synthclip_hpc.reporting.coverage_section import bank_size, coverage_figure
 from synthclip_hpc.reporting.paper import REFERENCE, TITLE, Column, PaperTable, as_printed, paper_tables
+from synthclip_hpc.reporting.protocols import Measure, not_comparable, standing
 from synthclip_hpc.reporting.runs import Model, ToldRun
 from synthclip_hpc.reporting.scores import (
     TASK_TITLES,
@@ -19,7 +20,11 @@ from synthclip_hpc.reporting.scores import (
 )
 
 _NOTES = {
-    "table-9": "The paper's Table 9 takes 80 prompts for a class, Table 1b seven: its two ImageNet columns differ.",
+    "table-9": (
+        "The paper's Table 9 takes 80 prompts for a class, Table 1b seven: a run's figure of ImageNet stands in one of "
+        "the two, by its prompts."
+    ),
+    "long-tail": "The paper tells neither where its 150 images a class are from nor its prompts; a run has CLIP's 80.",
     "table-1c": "A run has a row where all five tasks were evaluated on all of the paper's data sets.",
 }
 
@@ -32,7 +37,7 @@ def paper_section(told: Sequence[ToldRun], baseline: str | None) -> Section:
     tables = [_beside(table, models, told) for table in paper_tables().values()]
     num_met = sum(any(row.kind == "ours" for row in table.rows) for table in tables)
     shown = sorted([_delta_table(models, base, told[0].name), *tables], key=lambda table: table.folded)
-    return Section("paper", "Beside the paper", (Text(_words(models, num_met)), *shown))
+    return Section("paper", "Beside the paper", (Text(_words(models, num_met)), *_kept_out(told), *shown))
 
 
 def known_scores(models: Sequence[Model]) -> dict[str, Scores]:
@@ -45,13 +50,33 @@ def _words(models: Sequence[Model], num_met: int) -> str:
     if num_met:
         return (
             told
-            + f"In {num_met} of its tables this run has a figure; the others are closed. {MISSING} was not measured."
+            + f"In {num_met} of its tables this run has a figure; the others are closed. {MISSING} was not measured, "
+            "or not as the paper did."
+        )
+    if any(standing(cell).reasons for model in models for cell in model.cells):
+        return (
+            told
+            + "Nothing in this run was measured as the paper did, so its tables are closed, and for reference only."
         )
     if models:
         return (
             told + "None of its data sets was evaluated in this run, so its tables are closed, and for reference only."
         )
     return told + "This run has no evaluation yet, so its tables are closed, and for reference only."
+
+
+def _kept_out(told: Sequence[ToldRun]) -> list[Text]:
+    """Return what is among the results on data sets of the paper's, and not in its tables."""
+    found = {run.name: not_comparable(run.cells) for run in told}
+    whose = {run.name: f" in {run.name}" if len(told) > 1 else "" for run in told}
+    return [
+        Text(
+            f"Not comparable with the paper{whose[name]}, so neither in its tables nor in Δ_MTL over its rows: {text}.",
+            "caution",
+        )
+        for name, text in found.items()
+        if text
+    ]
 
 
 def _beside(table: PaperTable, models: Sequence[Model], told: Sequence[ToldRun]) -> Table:
@@ -131,7 +156,7 @@ def _own_figure(column: Column, scores: Scores) -> float | None:
     if column.task is None:
         return None
     if column.dataset is not None:
-        return scores.of(column.task, column.dataset)
+        return scores.of(column.task, Measure(column.dataset))
     return scores.mean(column.task, paper_sets()[column.task])
 
 
@@ -159,9 +184,9 @@ def _delta_table(models: Sequence[Model], base: Scores, own_run: str) -> Table:
         num_text_columns=2,
         note=(
             "The mean, over the paper's five tasks, of the gain over the baseline in percent of it; a task's figure is "
-            "the mean over its data sets. In part: over the tasks and data sets that both have, so not the paper's "
-            "figure. The paper's rows are computed from its rounded means. Another baseline: report.baseline=NAME, as "
-            "this table names it."
+            "the mean over its data sets. In part: over the tasks and data sets that both have, measured in the same "
+            "way, so not the paper's figure. The paper's rows are computed from its rounded means. Another baseline: "
+            "report.baseline=NAME, as this table names it."
         ),
         folded=all(row.kind == "paper" or row.cells[-1].text == MISSING for row in rows),
     )

@@ -11,5 +11,7 @@ MARKDOWN = "report.md"
 TABLES = "tables"
 PLOTS = "plots"
 """Plots and sheets."""
+LIST = ".files.json"
+"""Which files reports have written into the folder, with their hashes."""
 TOLD_STAGES = tuple(stage for stage in STAGES if stage != "report")
 """A report does not tell of its own making."""

@@ -94,7 +94,7 @@ def _style() -> dict[str, Any]:
     lines = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), PALETTE["muted"])
     texts = dict.fromkeys(("axes.labelcolor", "text.color", "xtick.labelcolor", "ytick.labelcolor"), PALETTE["ink"])
     font = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5, "svg.fonttype": "none"}
-    return {**lines, **texts, **font}
+    return {**lines, **texts, **font, "text.parse_math": False}  # a $ in a user's name is no formula
 
 
 def _figure(paint: Callable[[Axes], None], inches: tuple[float, float]) -> Figure:
@@ -135,7 +135,7 @@ def draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
             marker=line.marker or None,
             markersize=5.5,
             alpha=0.4 if line.faint else 1.0,
-            label=line.label or "_",  # matplotlib leaves out of the legend what begins so
+            label=legend_label(line.label) if line.label else "_",
         )
     legend(axes, sum(bool(line.label) for line in lines))
 
@@ -143,6 +143,11 @@ def draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
 def is_narrow(axes: Axes) -> bool:
     """Tell whether it is the narrow page that is painted for."""
     return bool(axes.figure.bbox.width <= _NARROW_INCHES * axes.figure.dpi)
+
+
+def legend_label(text: str) -> str:
+    """Return a label as a legend shows it: matplotlib leaves out what begins with `_`."""
+    return f" {text}" if text.startswith("_") else text
 
 
 def legend(axes: Axes, count: int, columns: int = 3) -> None:

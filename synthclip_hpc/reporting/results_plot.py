@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synthclip_hpc.evaluation.chance import chance_level
+from synthclip_hpc.evaluation.metrics import MAIN_METRICS
 from synthclip_hpc.reporting.blocks import Plot
-from synthclip_hpc.reporting.naming import MAIN_METRICS, figure_title, set_title
-from synthclip_hpc.reporting.plots import PALETTE, draw, is_narrow, legend
+from synthclip_hpc.reporting.naming import figure_title, set_title
+from synthclip_hpc.reporting.plots import PALETTE, draw, is_narrow, legend, legend_label
+from synthclip_hpc.reporting.protocols import PAPER_TASKS, Measure, standing, variant
 from synthclip_hpc.reporting.runs import ToldRun
 from synthclip_hpc.reporting.scores import DEFAULT_BASELINE, paper_scores
 
@@ -19,13 +21,6 @@ if TYPE_CHECKING:
 _ROW_INCHES = 0.34
 _NARROW_ROW_INCHES = 0.5
 _MOST_ROWS = 40
-_OF_PAPER = {
-    ("linear_probe", "accuracy"): "linear_probe",
-    ("few_shot", "accuracy"): "few_shot",
-    ("zero_shot", "acc1"): "zero_shot",
-    ("retrieval", "image_retrieval_recall@5"): "image_retrieval",
-    ("retrieval", "text_retrieval_recall@5"): "text_retrieval",
-}
 
 
 def results_plot(told: ToldRun) -> Plot | None:
@@ -43,12 +38,16 @@ def results_plot(told: ToldRun) -> Plot | None:
         return None
     levels = [chance_level(cell, metric) for cell, metric, _ in found]
     papers = [_of_paper(cell, metric) for cell, metric, _ in found]
-    names = [f"{set_title(cell.dataset, told.config)}: {figure_title(cell.task, metric)}" for cell, metric, _ in found]
+    names = [
+        f"{set_title(cell.dataset, told.config)}: {figure_title(cell.task, metric, variant(cell))}"
+        for cell, metric, _ in found
+    ]
 
     def paint(axes: Axes) -> None:
         rows = range(len(found))
         values = [100 * value for _, _, value in found]
-        axes.barh(rows, values, height=0.4 if is_narrow(axes) else 0.62, color=PALETTE["c1"], label=model.title)
+        height = 0.4 if is_narrow(axes) else 0.62
+        axes.barh(rows, values, height=height, color=PALETTE["c1"], label=legend_label(model.title))
         for row, value in zip(rows, values, strict=True):
             # In a column of their own no marker can hide them.
             axes.text(1.02, row, f"{value:.1f}", va="center", transform=axes.get_yaxis_transform())
@@ -76,10 +75,16 @@ def results_plot(told: ToldRun) -> Plot | None:
 
     alt = "; ".join(f"{name} {100 * value:.1f} %" for name, (_, _, value) in zip(names, found, strict=True))
     high, narrow_high = 1.1 + _ROW_INCHES * len(found), 1.2 + _NARROW_ROW_INCHES * len(found)
-    return draw("results", "Results against guessing", alt, paint, size=(8.8, high), narrow_height=narrow_high)
+    note = ""
+    if any(standing(cell).reasons for cell, _, _ in found):
+        note = "The paper's figures stand beside those that were measured as its own were."
+    return draw(
+        "results", "Results against guessing", alt, paint, note=note, size=(8.8, high), narrow_height=narrow_high
+    )
 
 
 def _of_paper(cell: Cell, metric: str) -> float | None:
-    """Return what the paper prints for CLIP on CC12M, in percent, where its Table 1 has the figure."""
-    task = _OF_PAPER.get((cell.task, metric))
-    return paper_scores()[DEFAULT_BASELINE].of(task, cell.dataset) if task else None
+    """Return what the paper prints for CLIP on CC12M, in percent, where one of its tables has the figure."""
+    base = paper_scores()[DEFAULT_BASELINE]
+    tasks = (task for task in standing(cell).tasks if PAPER_TASKS[task].metric == metric)
+    return next((base.of(task, Measure(cell.dataset)) for task in tasks), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config.eval import GLYPH_SETS
@@ -10,12 +11,14 @@ from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.evaluation.results import Cell
 from synthclip_hpc.reporting.blocks import MISSING, Block, Listing, Row, Section, Table, Text, Value
 from synthclip_hpc.reporting.naming import SHOWN_METRICS, metric_title, task_title
+from synthclip_hpc.reporting.protocols import measure_of, standing, variant
 from synthclip_hpc.reporting.results_plot import results_plot
 from synthclip_hpc.reporting.runs import Model, ToldRun
 
 _MOST_OPEN_ROWS = 40
 _MOST_BARRED = 3
 """Models beside one another that have room for bars."""
+_COUNTED = "training captions that name it"
 
 
 def results_section(told: Sequence[ToldRun]) -> Section | None:
@@ -31,9 +34,7 @@ def results_section(told: Sequence[ToldRun]) -> Section | None:
     blocks.append(_table(models))
     if tail := _long_tail(models):
         blocks.append(tail)
-    protocols = {cell.task: str(cell.record.get("protocol", "")) for model in models for cell in model.cells}
-    listed = "\n\n".join(f"{task_title(task)}: {text}" for task, text in protocols.items())
-    blocks.append(Listing("How it was measured", listed))
+    blocks.append(Listing("How it was measured", "\n\n".join(_protocols(models))))
     return Section("results", "Results", tuple(blocks))
 
 
@@ -60,33 +61,61 @@ def glyph_statement(cells: Sequence[Cell], config: RunConfig) -> str:
     )
 
 
+def _protocols(models: Sequence[Model]) -> list[str]:
+    """Return what each protocol is, once, and how a run departed from it."""
+    cells = [cell for model in models for cell in model.cells]
+    told = (f"{task_title(cell.task, variant(cell))}: {cell.record.get('protocol', '')}" for cell in cells)
+    return list(dict.fromkeys(told))
+
+
 def _table(models: Sequence[Model]) -> Table:
-    """Return all figures: a row a metric, a column a model."""
-    keys: dict[tuple[str, str], None] = {(cell.dataset, cell.task): None for model in models for cell in model.cells}
+    """Return all figures: a row a metric, a column a model; of other data, or by another protocol, in other rows."""
     rows = []
-    for dataset, task in keys:
-        found = [_cell_of(model, dataset, task) for model in models]
-        some = next(cell for cell in found if cell is not None)
-        for metric in SHOWN_METRICS.get(task, ()):
+    found = _by_measure(models)
+    titles = [_titles(next(iter(cells.values()))) for cells in found]
+    for place, cells in enumerate(found):
+        (dataset, task), some = titles[place], next(iter(cells.values()))
+        if titles.count(titles[place]) > 1:
+            dataset += f" ({titles[: place + 1].count(titles[place])})"
+        for metric in SHOWN_METRICS.get(some.task, ()):
             level = chance_level(some, metric)
-            values = tuple(_value(cell, metric, level, barred=len(models) <= _MOST_BARRED) for cell in found)
+            barred = len(models) <= _MOST_BARRED
+            values = tuple(_value(cells.get(model.title), metric, level, barred=barred) for model in models)
             first = Value("" if level is None else f"{100 * level:.2g}")
-            head = (Value(dataset), Value(task_title(task)), Value(metric_title(metric)))
-            rows.append(Row((*head, first, *values)))
+            rows.append(Row((Value(dataset), Value(task), Value(metric_title(metric)), first, *values)))
+    note = f"± is the standard deviation over episodes. {MISSING} was not evaluated."
+    if any(titles.count(title) > 1 for title in titles):
+        note += " Numbered: of the same name, but not the same images or prompts."
+    if any(standing(cell).reasons for cells in found for cell in cells.values()):
+        note += " Why a figure is not comparable with the paper is told beside its tables."
     return Table(
         name="results",
         title="All figures, in percent",
         head=("Data set", "Task", "Figure", "guessing", *(model.title for model in models)),
         rows=tuple(rows),
         num_text_columns=3,
-        note="± is the standard deviation over episodes. " + MISSING + " was not evaluated.",
+        note=note,
         folded=len(rows) > _MOST_OPEN_ROWS,
         num_group_columns=2,
     )
 
 
-def _cell_of(model: Model, dataset: str, task: str) -> Cell | None:
-    return next((cell for cell in model.cells if (cell.dataset, cell.task) == (dataset, task)), None)
+def _by_measure(models: Sequence[Model]) -> list[dict[str, Cell]]:
+    """Return the cells that may stand in a row, by the title of their model; those of a data set together."""
+    found: dict[str, dict[str, dict[object, dict[str, Cell]]]] = {}
+    for model in models:
+        for cell in model.cells:
+            # The guessing of a row is that of all its cells: with records that do not tell what data they are of, too.
+            levels = tuple(chance_level(cell, metric) for metric in SHOWN_METRICS.get(cell.task, ()))
+            by_measure = found.setdefault(cell.dataset, {}).setdefault(cell.task, {})
+            by_measure.setdefault((measure_of(cell), levels), {})[model.title] = cell
+    return [cells for tasks in found.values() for measures in tasks.values() for cells in measures.values()]
+
+
+def _titles(cell: Cell) -> tuple[str, str]:
+    """Return what a data set and a task are called, and whether the figure looks like the paper's and is not."""
+    told = ", not comparable with the paper" if standing(cell).reasons else ""
+    return cell.dataset, task_title(cell.task, variant(cell)) + told
 
 
 def _value(cell: Cell | None, metric: str, level: float | None, *, barred: bool) -> Value:
@@ -105,13 +134,34 @@ def _long_tail(models: Sequence[Model]) -> Table | None:
     cells = [(model, cell) for model in models for cell in model.cells if cell.task == "long_tail"]
     if not cells:
         return None
-    first = cells[0][1].record.get("per_class", {})
+    runs = dict.fromkeys(model.run for model, _ in cells)
+    counts = [_of_classes([cell for model, cell in cells if model.run == run], "matches") for run in runs]
+    recalls = [_of_classes([cell], "recall") for _, cell in cells]
     rows = []
-    for place, name in enumerate(first.get("name", ())):
-        matches = first.get("matches", [])[place : place + 1]
-        counted = MISSING if not matches or matches[0] is None else f"{matches[0]:,}"
-        recalls = [cell.record.get("per_class", {}).get("recall", [])[place : place + 1] for _, cell in cells]
-        values = [Value(MISSING if not one or one[0] is None else f"{100 * one[0]:.1f}") for one in recalls]
-        rows.append(Row((Value(str(name)), Value(counted), *values)))
-    head = ("Class", "training captions that name it", *(model.title for model, _ in cells))
-    return Table("long-tail-classes", "Long-tail classes, recall in percent", head, tuple(rows))
+    for name in dict.fromkeys(name for found in recalls for name in found):
+        counted = (found.get(name) for found in counts)
+        shown = (found.get(name) for found in recalls)
+        rows.append(
+            Row(
+                (
+                    Value(name),
+                    *(Value(MISSING if one is None else f"{one:,}") for one in counted),
+                    *(Value(MISSING if one is None else f"{100 * one:.1f}") for one in shown),
+                )
+            )
+        )
+    titles = [_COUNTED] if len(runs) == 1 else [f"{_COUNTED}, {run}" for run in runs]
+    head = ("Class", *titles, *(model.title for model, _ in cells))
+    note = "" if len({measure_of(cell) for _, cell in cells}) == 1 else "Not all on the same images or prompts."
+    return Table("long-tail-classes", "Long-tail classes, recall in percent", head, tuple(rows), note=note)
+
+
+def _of_classes(cells: Sequence[Cell], key: str) -> dict[str, Any]:
+    """Return a number of each class by its name: the first that one of the cells knows, None where none does."""
+    found: dict[str, Any] = {}
+    for cell in cells:
+        per_class = cell.record.get("per_class", {})
+        for name, value in zip(per_class.get("name", ()), per_class.get(key, ()), strict=False):
+            if found.get(str(name)) is None:
+                found[str(name)] = value
+    return found

@@ -60,7 +60,7 @@ class ToldRun:
             by_model.setdefault(cell.model, []).append(cell)
         models = []
         for name, cells in by_model.items():
-            title = portable(name if self.alone else f"{self.name} {name}")
+            title = portable(name) if self.alone else f"{self.name} {portable(name)}"
             models.append(Model(self.name, name, cells[0].epoch, tuple(cells), scores_of_cells(title, cells)))
         return models
 

@@ -9,7 +9,7 @@ from synthclip_hpc.reporting.blocks import Block, Plot, Row, Section, Table, Tex
 from synthclip_hpc.reporting.paper import REFERENCE, paper_tables
 from synthclip_hpc.reporting.plots import MARKERS, SERIES, Line, draw, draw_lines, plain_number
 from synthclip_hpc.reporting.runs import Model, ToldRun
-from synthclip_hpc.reporting.scores import TASK_TITLES, TASKS, Scores, paper_scores
+from synthclip_hpc.reporting.scores import TASK_TITLES, TASKS, Scores, paper_scores, paper_sets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +37,7 @@ def _over_sizes(sized: Sequence[tuple[int, Model]]) -> list[Block]:
     """Return the gain of each task over the smallest run, ours solid, and the paper's dashed where sizes allow both."""
     smallest = sized[0][1].scores
     sizes = [float(size) for size, _ in sized]
+    like_paper = [task for task in TASKS if _are_of_paper(task, [model.scores for _, model in sized])]
     gains = {task: _gains(task, [model.scores for _, model in sized], smallest) for task in TASKS}
     known = {task: values for task, values in gains.items() if values is not None}
     if not known:
@@ -46,11 +47,12 @@ def _over_sizes(sized: Sequence[tuple[int, Model]]) -> list[Block]:
         if task in known:
             lines.append(Line(TASK_TITLES[task], sizes, known[task], SERIES[place], MARKERS[place]))
     paper = [(size, paper_scores()[name]) for name, size in _paper_sizes().items()]
-    with_paper = max(sizes) >= paper[0][0]
+    with_paper = bool(like_paper) and max(sizes) >= paper[0][0]
     if with_paper:
-        for place, task in enumerate(TASKS):
+        for task in like_paper:
+            place = TASKS.index(task)
             values = [100 * (one.printed_means[task] / paper[0][1].printed_means[task] - 1) for _, one in paper]
-            label = "the paper's" if task == TASKS[0] else ""
+            label = "the paper's" if task == like_paper[0] else ""
             lines.append(
                 Line(label, [size for size, _ in paper], values, SERIES[place], MARKERS[place], True, 1.4, True)
             )
@@ -69,7 +71,8 @@ def _over_sizes(sized: Sequence[tuple[int, Model]]) -> list[Block]:
         "smallest run."
     )
     if with_paper:
-        note += " Dashed: the paper's, computed from its Table 1, over its smallest data set."
+        note += " Dashed: the paper's, computed from its Table 1, over its smallest data set"
+        note += "." if len(like_paper) == len(TASKS) else ", where all runs were evaluated on its data sets as it was."
     names = ", ".join(model.title for _, model in sized)
     plot = draw(
         "scaling",
@@ -94,13 +97,20 @@ def _over_sizes(sized: Sequence[tuple[int, Model]]) -> list[Block]:
 
 
 def _gains(task: str, models: Sequence[Scores], smallest: Scores) -> list[float] | None:
-    """Return each model's gain in percent over data sets that all have; None without any."""
+    """Return each model's gain in percent over the paper's data sets, or those that all have; None without any."""
     common = [one for one in smallest.by_set.get(task, {}) if all(model.of(task, one) is not None for model in models)]
+    if _are_of_paper(task, models):
+        common = list(paper_sets()[task])
     base = smallest.mean(task, common)
     means = [model.mean(task, common) for model in models]
     if not base or any(mean is None for mean in means):
         return None
     return [100 * ((mean or 0.0) / base - 1) for mean in means]
+
+
+def _are_of_paper(task: str, models: Sequence[Scores]) -> bool:
+    """Tell whether all have the paper's figures of a task."""
+    return all(model.mean(task, paper_sets()[task]) is not None for model in models)
 
 
 def _over_epochs(told: ToldRun) -> Plot | None:
@@ -110,12 +120,12 @@ def _over_epochs(told: ToldRun) -> Plot | None:
         return None
     epochs = [float(model.epoch or 0) for model in models]
     lines = []
-    keys = [(task, dataset) for task in TASKS for dataset in models[-1].scores.by_set.get(task, {})]
-    for place, (task, dataset) in enumerate(keys[: 2 * len(SERIES)]):
-        values = [model.scores.of(task, dataset) for model in models]
+    keys = [(task, measure) for task in TASKS for measure in models[-1].scores.by_set.get(task, {})]
+    for place, (task, measure) in enumerate(keys[: 2 * len(SERIES)]):
+        values = [model.scores.of(task, measure) for model in models]
         if all(value is not None for value in values):
             style = place % len(SERIES)
-            label = f"{dataset}, {TASK_TITLES[task].lower()}"
+            label = f"{measure.dataset}, {TASK_TITLES[task].lower()}"
             lines.append(
                 Line(
                     label,

@@ -19,7 +19,7 @@ def make(config: RunConfig, run: Run, path: Path, staged: Path, safe_point: Call
     report = build_report(run, config.report.runs, config.report.baseline, safe_point)
     write_file(path, listing(report, run, TOLD_STAGES))
     safe_point()
-    write_report(report, run.path / FOLDER, staged)
+    write_report(report, run.path / FOLDER, staged, is_own=True)
 
 
 def fault(run: Run) -> str | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import inspect
-import signal
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -20,9 +17,11 @@ from textual.widgets.tabbed_content import ContentTabs
 from synthclip_hpc.errors import is_user_mistake
 from synthclip_hpc.monitor.snapshot import Snapshot
 from synthclip_hpc.monitor.watcher import SHARE_OF_A_CORE
-from synthclip_hpc.screen.actions import Outcome, carry_out, command_line
+from synthclip_hpc.screen import actions
+from synthclip_hpc.screen.actions import Action, Outcome, command_line
 from synthclip_hpc.screen.attention import Attention
 from synthclip_hpc.screen.dialogs import Question, TextDialog
+from synthclip_hpc.screen.ending import end_on_signals
 from synthclip_hpc.screen.evaluation import EvaluationView
 from synthclip_hpc.screen.failures import FailuresView
 from synthclip_hpc.screen.feed import Feed
@@ -63,7 +62,7 @@ class Answer(Message):
 
 
 class RunScreen(App[int]):
-    """The screen of one run, live or recorded. `ran` has the commands that were run from it."""
+    """The screen of one run, live or recorded. `actions` has the commands that were run from it."""
 
     CSS = STYLES
     ENABLE_COMMAND_PALETTE = False
@@ -88,9 +87,11 @@ class RunScreen(App[int]):
         self.feed, self.title = feed, title
         self.snapshot: Snapshot | None = None
         self.attention = Attention()
-        self.ran: list[Outcome] = []
+        self.actions: list[Action] = []
         self.error = ""
         """Why the last look failed."""
+        self.view_error = ""
+        """Why a view did not get what it asked for; until a key is pressed."""
         self._helper = Helper(self._deliver)
         self._hands = Helper(self._deliver)
         self._looking = False
@@ -109,10 +110,7 @@ class RunScreen(App[int]):
 
     def on_mount(self) -> None:
         self.query_one(ContentTabs).can_focus = False
-        # Ended by a signal it puts the terminal right too.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: somebody else's program
-                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+        end_on_signals(self)
         self.set_interval(_TICK_S, self._tick)
         self._show()
         self.view.focus_main()
@@ -121,6 +119,8 @@ class RunScreen(App[int]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, (events.Key, events.MouseEvent, events.AppFocus)):
             self.attention.touch()
+            if isinstance(event, events.Key):
+                self.view_error = ""
         elif isinstance(event, events.AppBlur):
             self.attention.lose_focus()
         await super().on_event(event)
@@ -135,7 +135,7 @@ class RunScreen(App[int]):
 
     def ask(self, job: Callable[[Feed], Any], then: Callable[[Any], object]) -> None:
         """Ask the feed in the helper's thread; `then` gets the answer in this one."""
-        self._helper.ask(lambda: job(self.feed), then, self._tell_error)
+        self._helper.ask(lambda: job(self.feed), then, self._tell_view_error)
 
     def open_stage(self, stage: str) -> None:
         """Show a stage in its view."""
@@ -158,9 +158,9 @@ class RunScreen(App[int]):
         assert self.feed.run_path is not None
         command = command_line("why", self.feed.run_path, f"shard={phase}/{shard}")
         self._hands.ask(
-            lambda: carry_out(command),
+            lambda: actions.carry_out(command),
             lambda outcome: self.push_screen(TextDialog(command, outcome.output)),
-            self._tell_error,
+            lambda error: self._tell_failed(command, error),
         )
 
     def act(self, what: str, verb: str, *words: str) -> None:
@@ -173,12 +173,13 @@ class RunScreen(App[int]):
         def answered(is_yes: bool | None) -> None:
             if is_yes:
                 self.notify(command, title="at work")
-                self._hands.ask(lambda: carry_out(command), self._acted, self._tell_error)
+                action = Action(command)
+                self.actions.append(action)
+                self._hands.ask(action.carry_out, self._acted, lambda error: self._tell_failed(command, error))
 
         self.push_screen(Question(f"{what}?", command), answered)
 
     def _acted(self, outcome: Outcome) -> None:
-        self.ran.append(outcome)
         how = "done" if outcome.code == 0 else f"exit code {outcome.code}"
         self.push_screen(TextDialog(f"{outcome.command}: {how}", outcome.output or "(it said nothing)"))
         self.action_look()
@@ -216,7 +217,8 @@ class RunScreen(App[int]):
 
     def _look_failed(self, error: Exception) -> None:
         self._next_look()
-        self._tell_error(error)
+        self.error = _for_the_user(error)
+        self._head()
 
     def _next_look(self) -> None:
         pace_s, before = self.feed.pace_s, self._cpu_s
@@ -226,11 +228,12 @@ class RunScreen(App[int]):
             pace_s = max(pace_s, min((self._cpu_s - before) / SHARE_OF_A_CORE, _LATEST_S))
         self._looking, self._due = False, time.monotonic() + pace_s
 
-    def _tell_error(self, error: Exception) -> None:
-        if not is_user_mistake(error) and not isinstance(error, OSError):
-            raise error  # a bug: the terminal is put right, and it says where
-        self.error = str(error)
+    def _tell_view_error(self, error: Exception) -> None:
+        self.view_error = _for_the_user(error)
         self._head()
+
+    def _tell_failed(self, command: str, error: Exception) -> None:
+        self.push_screen(TextDialog(f"{command}: could not be run", _for_the_user(error)))
 
     def _show(self) -> None:
         if self.snapshot is not None:
@@ -242,7 +245,7 @@ class RunScreen(App[int]):
             self.title or "",
             self.snapshot,
             since_s=time.monotonic() - self._looked_at,
-            error=self.error,
+            error=self.error or self.view_error,
             paused=self.attention.why_paused,
             busy_s=self._helper.busy_s,
         )
@@ -280,3 +283,10 @@ class RunScreen(App[int]):
 
     def action_leave(self) -> None:
         self.exit(0)
+
+
+def _for_the_user(error: Exception) -> str:
+    """Return what to tell of an error; one that is a bug goes on: the terminal is put right, and it says where."""
+    if not is_user_mistake(error) and not isinstance(error, OSError):
+        raise error
+    return str(error)

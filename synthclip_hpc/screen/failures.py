@@ -17,6 +17,8 @@ from synthclip_hpc.screen.tables import KeyedTable, Pane
 from synthclip_hpc.screen.view import View, phases
 
 _SHOWN = 12
+_WORDS = 120
+"""So many characters of its error tell which group is meant."""
 COLUMNS = ("group", "count", "phase", "error", "follows", "last", "message")
 
 
@@ -25,7 +27,7 @@ class FailuresView(View):
 
     name_shown = "Failures"
     help_lines = (
-        "r: resubmit the shards of the group   x: the same, and leave its nodes alone",
+        "r: resubmit the shards of the group   x: the same, and leave the nodes alone that it follows",
         "o: the log of its latest failure   w: the whole story of its first shard",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,7 +54,7 @@ class FailuresView(View):
         """The selected one."""
         selected = self.query_one("#groups", KeyedTable).selected
         known = self.snapshot.failures if self.snapshot is not None else ()
-        return next((group for group in known if str(group.number) == selected), None)
+        return next((group for group in known if group.id == selected), None)
 
     @on(DataTable.RowHighlighted)
     def _tell(self) -> None:
@@ -80,20 +82,19 @@ class FailuresView(View):
     def action_resubmit(self) -> None:
         group = self.group
         if group is not None:
-            self.app.act(f"Resubmit what is open of group {group.number}", "resume", f"only=group:{group.number}")
+            self.app.act(f"Resubmit what is open of {_named(group)}", "resume", f"only=group:{group.id}")
 
     def action_exclude(self) -> None:
         group = self.group
         if group is None:
             return
-        nodes = group.verdict.blamed if group.verdict.follows == "node" else tuple(group.nodes)
-        if not nodes:
-            self.app.notify("no node is known to have met this")
-            return
-        what = f"Resubmit group {group.number} and leave {', '.join(nodes)} alone"
         if group.verdict.follows != "node":
-            what += " (though the group does not follow a node)"
-        self.app.act(what, "resume", f"only=group:{group.number}", f"exclude={','.join(nodes)}")
+            # Else it would be every node that has met it: all of the cluster, for a fault of the work itself.
+            self.app.notify(f"no node is blamed for this: it follows {_whom(group)}; r resubmits it")
+            return
+        nodes = group.verdict.blamed
+        what = f"Resubmit what is open of {_named(group)} and leave {', '.join(nodes)} alone"
+        self.app.act(what, "resume", f"only=group:{group.id}", f"exclude={','.join(nodes)}")
 
 
 def details(group: FailureGroup) -> Text:
@@ -116,8 +117,15 @@ def _row(group: FailureGroup) -> tuple[str | Text, ...]:
     message = " ".join(group.sample.message.split())[:200]
     error = Text(group.fingerprint.type, style="bold red")
     return (
-        str(group.number), f"{group.count:,}", group.phase, error, _whom(group), _clock(group.last), message,
+        group.id, f"{group.count:,}", group.phase, error, _whom(group), _clock(group.last), message,
     )  # fmt: skip
+
+
+def _named(group: FailureGroup) -> str:
+    """Return which group that is so that a slip is seen: with its error's own words."""
+    words = " ".join(f"{group.fingerprint.type}: {group.sample.message}".rstrip(": ").split())
+    cut = f"{words[:_WORDS]} ..." if len(words) > _WORDS else words
+    return f"group {group.id} ({group.phase}, {cut})"
 
 
 def _whom(group: FailureGroup) -> str:

@@ -79,9 +79,9 @@ class LiveFeed:
             return []
 
     def log(self, stage: str, submission: str, attempt: str) -> Path | None:
-        made = next((one for one in all_submissions(self._run) if one.name == submission), None)
         match = _ATTEMPT.fullmatch(attempt)
         if match is None:
             return None
         element = int(match[1]) if match[1].isdigit() else None
-        return log_path(self._run, stage, made, Life(Story(attempt, submission=submission), element=element))
+        life = Life(Story(attempt, submission=submission), element=element)
+        return log_path(self._run, life, all_submissions(self._run))

@@ -10,17 +10,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Static
 
-from synthclip_hpc.monitor.notes import notes_of, span
-from synthclip_hpc.monitor.parts import Hours
-from synthclip_hpc.monitor.snapshot import Snapshot, StageStatus
-from synthclip_hpc.screen.pictures import STYLE, heat_line, state_text
+from synthclip_hpc.monitor.notes import notes_of
+from synthclip_hpc.monitor.short import percent_done
+from synthclip_hpc.monitor.snapshot import Snapshot
+from synthclip_hpc.screen.pictures import STYLE, heat_line
+from synthclip_hpc.screen.stage_columns import columns_for
 from synthclip_hpc.screen.tables import KeyedTable, Pane
 from synthclip_hpc.screen.view import View
 from synthclip_hpc.stage_order import STAGES
 
-_NARROW = ("stage", "state", "shards", "items/s", "ETA")
-_WIDE = ("stage", "state", "shards", "items", "rejected", "items/s", "overall", "ETA", "at full", "hours", "attempts")
-_WIDE_FROM = 120
+_PRESS = "3: what has failed   r: go on with what is open   w in Failures: why"
+_STRIP_FROM = 40
+"""Narrower than so many characters the strip would take the room of the table."""
 _SIGNS = {"done": "✔", "running": "▶", "pending": "…", "waiting": "…", "partial": "◐", "failed": "✘", "blocked": "✘"}
 
 
@@ -34,6 +35,7 @@ class Overview(View):
     def compose(self) -> ComposeResult:
         yield Static(id="strip")
         yield Static(id="alarms")
+        yield Static(id="press")
         yield KeyedTable(id="stages")
         with Pane(id="notes"):
             yield Static(id="note")
@@ -42,25 +44,29 @@ class Overview(View):
         self.query_one("#stages").focus()
 
     def render_snapshot(self, snapshot: Snapshot) -> None:
-        self.query_one("#strip", Static).update(strip(snapshot))
+        pipeline = self.query_one("#strip", Static)
+        pipeline.update(strip(snapshot))
+        pipeline.display = self.size.width >= _STRIP_FROM
         alarms = [Text(f"⚠ {alarm.where}: {alarm.text}", style="bold red") for alarm in snapshot.alarms]
-        if alarms:
-            alarms.append(Text("3: what has failed   r: go on with what is open   w in Failures: why", style="dim"))
-        shown = self.query_one("#alarms", Static)
+        shown, press = self.query_one("#alarms", Static), self.query_one("#press", Static)
         shown.update(Text("\n").join(alarms))
-        shown.display = bool(alarms)
+        # A line of its own: where there is no room for all alarms, it is still there.
+        count = f"{len(alarms)} alarms; " if len(alarms) > 1 else ""
+        press.update(f"{count}{_PRESS}")
+        shown.display = press.display = bool(alarms)
         table = self.query_one("#stages", KeyedTable)
-        is_wide = self.size.width >= _WIDE_FROM
-        table.head([*(_WIDE if is_wide else _NARROW), "heat"])
-        rows = [(_wide if is_wide else _narrow)(stage) for stage in snapshot.stages]
-        room = self._room(rows, _WIDE if is_wide else _NARROW)
+        columns = columns_for(self.size.width)
+        headings = [heading for heading, _ in columns]
+        table.head([*headings, "heat"])
+        rows = [tuple(cell(stage) for _, cell in columns) for stage in snapshot.stages]
+        room = self._room(rows, headings)
         is_first = not table.row_count
         table.show([(*row, heat_line(stage.heat, room)) for row, stage in zip(rows, snapshot.stages, strict=True)])
         if is_first:
             table.select(_of_interest(snapshot))
         self._note()
 
-    def _room(self, rows: list[tuple[str | Text, ...]], headings: tuple[str, ...]) -> int:
+    def _room(self, rows: list[tuple[str | Text, ...]], headings: list[str]) -> int:
         """Return how many characters are left for the heat."""
         widths = [max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(headings)]
         return max(4, self.size.width - sum(widths) - 2 * (len(widths) + 1) - 2)
@@ -94,12 +100,7 @@ def strip(snapshot: Snapshot) -> Text:
         if stage is None:
             parts.append(Text(f"{name} ·", style="dim"))
         else:
-            # Of a stage with one shard, as the training is, shards would say nothing until its end.
-            done, total = stage.shards_done, stage.shards_total
-            if total == 1 and not done:
-                done, total = stage.items_done, stage.items_total
-            share = done / total if total else 1.0
-            percent = f"{100 * share:.0f}%" if stage.state != "done" else ""
+            percent = f"{percent_done(stage)}%" if stage.state != "done" and stage.shards_total else ""
             parts.append(Text(f"{name} {_SIGNS.get(stage.state, '?')}{percent}", style=STYLE.get(stage.state, "")))
     return Text(" → ", style="dim").join(parts)
 
@@ -111,41 +112,3 @@ def _of_interest(snapshot: Snapshot) -> str:
             if stage.state == state:
                 return stage.name
     return snapshot.stages[0].name if snapshot.stages else ""
-
-
-def _narrow(stage: StageStatus) -> tuple[str | Text, ...]:
-    return (
-        stage.name,
-        state_text(stage.state),
-        f"{stage.shards_done:,}/{stage.shards_total:,}",
-        _rate(stage.items_per_s),
-        span(stage.eta_now),
-    )
-
-
-def _wide(stage: StageStatus) -> tuple[str | Text, ...]:
-    live = f" ({stage.running} live)" if stage.running else ""
-    return (
-        stage.name,
-        state_text(stage.state),
-        f"{stage.shards_done:,}/{stage.shards_total:,}",
-        f"{stage.items_done:,}/{stage.items_total:,}",
-        f"{stage.items_rejected:,}",
-        _rate(stage.items_per_s),
-        _rate(stage.items_per_s_overall),
-        span(stage.eta_now),
-        span(stage.eta_full),
-        _hours(stage.hours),
-        f"{stage.attempts}{live}",
-    )
-
-
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
-
-
-def _hours(hours: Hours | None) -> str:
-    if hours is None:
-        return "-"
-    expected = f"/{hours.expected.high:,.1f}" if hours.expected is not None else ""
-    return f"{hours.used:,.1f}{expected} {hours.device}"

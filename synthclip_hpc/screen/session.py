@@ -13,15 +13,15 @@ from synthclip_hpc.screen.recent import RecentScreen
 
 
 def show_run(feed: Feed, title: str) -> int:
-    """Show a run until the user leaves; then print the commands that were run from it, and return the exit code."""
+    """Show a run until the user leaves; then print what became of its commands, and return the exit code."""
     screen = RunScreen(feed, title)
     code = screen.run()
-    for outcome in screen.ran:
-        print(f"ran: {outcome.command} (exit code {outcome.code})")
+    for action in screen.actions:
+        print(action.told())
     return screen.return_code or code or 0
 
 
-def choose_run(runs: Sequence[Path]) -> Path | None:
-    """Show the recent runs and return the one that the user takes."""
-    chosen: Path | None = RecentScreen(runs, lambda path: run_in_a_line(Run(path))).run()
-    return chosen
+def choose_run(runs: Sequence[Path]) -> Path | int:
+    """Show the recent runs and return the one that the user takes, else the exit code."""
+    screen = RecentScreen(runs, lambda path: run_in_a_line(Run(path)))
+    return screen.run() or screen.return_code or 0

@@ -51,6 +51,11 @@ class KeyedTable(DataTable[Any]):
     def on_mount(self) -> None:
         self.head(self._wanted)
 
+    def on_resize(self) -> None:
+        # With less room the cursor's row may have gone out of sight.
+        if self.row_count:
+            self.move_cursor(row=self.cursor_row)
+
     def head(self, columns: Sequence[str]) -> None:
         """Set the columns; rows are kept as long as these do not change."""
         if tuple(columns) != self._headings:

@@ -165,6 +165,8 @@ class Phase:
     """A look at where the work is to be done, before anything is submitted. Raises UserError."""
     check_sealed: Callable[[PhaseDirectory, Plan], None] | None = None
     """A last look at the finished phase as a whole, before its seal. Raises ValueError."""
+    remarks: Callable[[Plan], list[str]] | None = None
+    """What commands tell of a plan that is to be started, a few lines: what it leaves out."""
     summary: Callable[[PhaseDirectory, Plan], list[str]] | None = None
     """What commands tell of the sealed phase, a few lines. Raises UserError for a damaged output."""
 

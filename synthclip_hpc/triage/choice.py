@@ -14,7 +14,7 @@ from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.submissions import all_submissions
 from synthclip_hpc.triage.reading import failed_shards, read_lives, shards_of
 
-_FORMS = "failed, group:NUMBER, shards:7,9-12 or shards:STAGE/PHASE/7,9-12"
+_FORMS = "failed, group:ID, shards:7,9-12 or shards:STAGE/PHASE/7,9-12"
 _RANGES = r"[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*"
 _SHOWN = 10
 
@@ -26,7 +26,7 @@ class Choice:
     shards: Mapping[str, frozenset[int]]
     """Missing shards by `stage/phase`."""
     group: str = ""
-    """Which group of failures that is, in words: its number alone would not show a slip."""
+    """Which group of failures that is, in words."""
 
 
 def choose_shards(run: Run, only: str) -> Choice:
@@ -61,11 +61,10 @@ def _group(run: Run, links: Sequence[Link], only: str, text: str) -> Choice:
     submissions = all_submissions(run)
     groups = group_failures(read_lives(run, submissions).values())
     listing = f"python -m synthclip_hpc.failures run={run.path}"
-    if not text.isascii() or not text.isdigit():
-        raise UserError(f"only={only}: {text!r} is no number of a group; see: {listing}")
-    group = next((one for one in groups if one.number == int(text)), None)
+    group = next((one for one in groups if one.id == text), None)
     if group is None:
-        there = f"groups 1 to {len(groups)}" if groups else "no failures"
+        known = ", ".join([one.id for one in groups[:_SHOWN]] + ["..."] * (len(groups) > _SHOWN))
+        there = f"the groups {known}" if groups else "no failures"
         raise UserError(f"only={only}: no such group; the run has {there}; see: {listing}")
     link = next((link for link in links if link.phase.key == group.phase), None)
     missing = set(missing_shards(run, link)) if link is not None else set()
@@ -74,7 +73,7 @@ def _group(run: Run, links: Sequence[Link], only: str, text: str) -> Choice:
         raise UserError(
             f"only={only}: none of this group's shards of {group.phase} is missing any more; see what is: {listing}"
         )
-    return Choice({group.phase: chosen}, f"group {group.number}: {group.fingerprint.type}: {group.fingerprint.pattern}")
+    return Choice({group.phase: chosen}, f"group {group.id}: {group.fingerprint.type}: {group.fingerprint.pattern}")
 
 
 def _named(run: Run, links: Sequence[Link], only: str, text: str) -> dict[str, frozenset[int]]:

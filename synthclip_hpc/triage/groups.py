@@ -37,7 +37,7 @@ class GroupReport:
         """Return it for `json=true`: schema 1, to which keys may be added."""
         group, sample = self.group, self.group.sample
         return {
-            "number": group.number,
+            "id": group.id,
             "phase": group.phase,
             **group.fingerprint._asdict(),
             "count": group.count,
@@ -67,7 +67,7 @@ class GroupReport:
         times = f"{group.count} times" if group.count != 1 else "once"
         where = f" in {kind.frame}" if kind.frame else ""
         told = [
-            f"group {group.number}  {group.phase}  {kind.type}{where}  {times}",
+            f"group {group.id}  {group.phase}  {kind.type}{where}  {times}",
             f"  {' '.join(group.sample.message.split())[:300]}",
             f"  first {_clock(group.first)}, last {_clock(group.last)}",
         ]
@@ -84,7 +84,7 @@ class GroupReport:
 
 
 def report_failures(run: Run) -> list[GroupReport]:
-    """Read a run's journals and return its groups of failures, in order of their numbers."""
+    """Read a run's journals and return its groups of failures, in order of first occurrence."""
     submissions = all_submissions(run)
     lives = read_lives(run, submissions)
     marked = {key: run.phase(*key.split("/")).marked_shards() for key in lives}
@@ -106,19 +106,19 @@ def next_command(run: Run, group: FailureGroup, is_open: bool) -> str:
         return ""
     if group.verdict.follows == "node":
         nodes = ",".join(group.verdict.blamed)
-        return f"python -m synthclip_hpc.resume only=group:{group.number} exclude={nodes} {at}"
+        return f"python -m synthclip_hpc.resume only=group:{group.id} exclude={nodes} {at}"
     if group.verdict.follows == "shard":
         return f"python -m synthclip_hpc.why shard={group.phase}/{group.verdict.blamed[0]} {at}"
-    return f"python -m synthclip_hpc.resume only=group:{group.number} {at}"
+    return f"python -m synthclip_hpc.resume only=group:{group.id} {at}"
 
 
-def blamed_nodes(reports: Sequence[GroupReport]) -> dict[str, tuple[int, ...]]:
-    """Return the nodes that groups with work still open blame, with those groups' numbers."""
-    found: dict[str, tuple[int, ...]] = {}
+def blamed_nodes(reports: Sequence[GroupReport]) -> dict[str, tuple[str, ...]]:
+    """Return the nodes that groups with work still open blame, with those groups' ids."""
+    found: dict[str, tuple[str, ...]] = {}
     for one in reports:
         if one.open and one.group.verdict.follows == "node":
             for node in one.group.verdict.blamed:
-                found[node] = (*found.get(node, ()), one.group.number)
+                found[node] = (*found.get(node, ()), one.group.id)
     return dict(sorted(found.items()))
 
 
@@ -130,8 +130,7 @@ def exclude_command(run: Run, nodes: Sequence[str]) -> str:
 def sample_log(run: Run, group: FailureGroup, lives: PhaseLives, submissions: Sequence[Submission]) -> Path | None:
     """Return the log that tells of a group's sample; None when it is not there (any more)."""
     life = lives.lives.get(group.sample.attempt)
-    submission = next((one for one in submissions if one.name == group.sample.submission), None)
-    path = log_path(run, group.phase.partition("/")[0], submission, life) if life is not None else None
+    path = log_path(run, life, submissions) if life is not None else None
     return path if path is not None and path.exists() else None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sharding.journal import read_events
 from sharding.plan import load_plan
 from slurm.accounting import ended_by
+from synthclip_hpc.log_files import chain_of, log_of
 from synthclip_hpc.monitor.failures import FailureGroup
 from synthclip_hpc.monitor.lives import Life, PhaseLives
 from synthclip_hpc.pipeline import find_phase, phases_of
@@ -106,15 +107,15 @@ def failed_shards(run: Run, lives: PhaseLives, missing: set[int], submissions: S
     return failed
 
 
-def log_path(run: Run, stage: str, submission: Submission | None, life: Life) -> Path | None:
-    """Return the log of an attempt, which is its element's, appended to over its restarts; None for an inline phase."""
+def log_path(run: Run, life: Life, submissions: Sequence[Submission]) -> Path | None:
+    """Return the log of an attempt, `submissions` being all of the run; None for an inline phase."""
+    story = life.story
+    submission = next((one for one in submissions if one.name == story.submission), None)
     if submission is None:
         return None
-    story = life.story
-    if submission.cluster == "local":
-        return run.logs(stage) / f"{submission.name}_{life.element}.log"
-    pattern = str(submission.record.get("log") or run.logs(stage) / f"{submission.name}_%A_%a.log")
-    return Path(pattern.replace("%A", story.job).replace("%a", str(story.index)))
+    if submission.cluster == "local" and story.role in ("supervisor", "seal"):
+        submission = chain_of(submission, submissions)[0]
+    return log_of(run, submission, role=story.role, job=story.job, index=story.index, element=life.element)
 
 
 def _began(life: Life) -> tuple[float, int]:

@@ -135,9 +135,8 @@ def tell_shard(run: Run, phase: Phase, plan: Plan, shard: int) -> ShardStory:
     except MarkerError as error:
         why_not = str(error)
     at_it = _at_shard(lives, shard, {(one.submission, one.element) for one in given})
-    by_name = {one.name: one for one in submissions}
     attempts = [
-        _attempt(run, phase, life, shard, by_name, how)
+        _attempt(run, life, shard, submissions, how)
         for life, how in zip(at_it, endings(at_it, submissions), strict=True)
     ]
     extent = plan.shard(shard)
@@ -180,12 +179,10 @@ def _at_shard(lives: PhaseLives, shard: int, given: set[tuple[str, int]]) -> lis
     return sorted(mine, key=lambda life: (life.story.started or life.story.heard, life.story.name))
 
 
-def _attempt(
-    run: Run, phase: Phase, life: Life, shard: int, by_name: Mapping[str, Submission], how: str
-) -> AttemptAtShard:
+def _attempt(run: Run, life: Life, shard: int, submissions: Sequence[Submission], how: str) -> AttemptAtShard:
     visit = life.visits.get(shard)
     error = life.error if visit is None or visit.error is None else visit.error
-    log = log_path(run, phase.stage, by_name.get(life.story.submission), life)
+    log = log_path(run, life, submissions)
     return AttemptAtShard(
         attempt=life.story.name,
         submission=life.story.submission,

@@ -80,6 +80,22 @@ def test_mistakes_exit_with_2_and_one_line(tmp_path: Path) -> None:
         assert message in done.stderr and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["delta_mtl", "model=1", "baseline=1", "out={folder}"], r"out=.*: a folder; give the name of a file"),
+        (["extract", "data={folder}", "model=x", "npz={folder}/a.npz"], r"npz=.*: no name of an \.npz file"),
+    ],
+)
+def test_a_folder_in_the_place_of_a_result_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    (tmp_path / "a.npz").mkdir()
+    with pytest.raises(EvalError, match=message):
+        main([word.format(folder=tmp_path) for word in words])
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.engines
 def test_a_task_prints_and_writes_strict_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("open_clip")
@@ -98,6 +114,10 @@ def test_a_task_prints_and_writes_strict_json(tmp_path: Path, capsys: pytest.Cap
     result = json.loads(printed, parse_constant=refuse)
     assert result == json.loads((tmp_path / "a.json").read_text())
     assert result["metrics"]["acc5"] is None and result["task"] == "zero_shot" and result["protocol"]
+    assert result["batch_size_used"] == 64
+    assert result["model"]["preprocess"] == result["preprocess"] and result["preprocess"]["mean"] == [0.5, 0.4, 0.3]
+    assert result["model"]["tokenizer"].startswith("SimpleTokenizer ")
+    assert {"torchvision", "pillow"} < result["provenance"].keys()
 
 
 @pytest.mark.engines
@@ -110,7 +130,8 @@ def test_extracted_features_are_what_the_probes_read(tmp_path: Path, capsys: pyt
     model = small_world.write_model(tmp_path / "model")
     out = tmp_path / "features.npz"
     assert main(["extract", f"data={data}", f"model={model}", "workers=0", f"npz={out}"]) == 0
-    assert json.loads(capsys.readouterr().out)["arrays"]["train_features"] == [24, 256]
+    told = json.loads(capsys.readouterr().out)
+    assert told["arrays"]["train_features"] == [24, 256] and told["batch_size_used"] == 64
     with np.load(out) as arrays:
         assert sorted(arrays) == ["test_features", "test_labels", "train_features", "train_labels"]
         assert np.array_equal(arrays["train_features"], arrays["test_features"])

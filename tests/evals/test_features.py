@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,65 @@ def test_both_layers_come_out_of_one_pass_and_are_read_again(
     assert passes[1:] == [("post",), ("post",)]
 
 
+def test_texts_are_kept_by_their_tokenizer_and_images_by_what_decodes_them(
+    world: Path, model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, how = open_folder(world / "data").split("test"), Extraction(workers=0, cache=tmp_path)
+
+    def kept(one: ClipModel) -> int:
+        image_features(one, split, ("post",), how)
+        text_features(one, ["a cat"], how)
+        return len(list(tmp_path.iterdir()))
+
+    assert [kept(model), kept(model), kept(replace(model, tokenizer="another"))] == [2, 2, 3]
+    for name in ("torchvision", "PIL"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{name}.__version__", "0.0")
+            assert kept(model) == (4 if name == "torchvision" else 5)
+    assert kept(model) == 5
+
+
+def broken(model: ClipModel, part: str, value: float) -> ClipModel:
+    module = copy.deepcopy(model.module)
+    with torch.no_grad():
+        module.get_parameter(part).mul_(value)
+    return replace(model, module=module)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_features_that_are_not_finite_are_refused_and_not_kept(
+    world: Path, model: ClipModel, tmp_path: Path, value: float
+) -> None:
+    split, how = open_folder(world / "data").split("test"), Extraction(workers=0, cache=tmp_path)
+    with pytest.raises(EvalError, match=r"0\.tar, sample s00000 are not finite.* the model diverged .*checkpoint\)$"):
+        image_features(broken(model, "visual.attnpool.c_proj.weight", value), split, ("post",), how)
+    half = replace(broken(model, "text_projection", value), precision="amp_fp16")
+    with pytest.raises(EvalError, match=r"text 'a cat' are not finite.*or precision=amp_fp16 overflows"):
+        text_features(half, ["a cat"], how)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_one_image_whose_features_are_not_finite_is_named(
+    world: Path, model: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = open_folder(world / "data").split("test")
+    encode = layers.encode_images
+    seen: list[int] = []
+
+    def spoiled(module: Any, pixels: Any, wanted: tuple[Any, ...]) -> Any:
+        found = encode(module, pixels, wanted)
+        for row in range(len(pixels)):
+            seen.append(row)
+            if len(seen) == 18:
+                found["post"][row, 3] = float("nan")
+        return found
+
+    monkeypatch.setattr(features, "encode_images", spoiled)
+    with pytest.raises(EvalError) as told:
+        image_features(model, split, ("post",), Extraction(batch_size=7, workers=0))
+    assert split.images.name(17) in str(told.value) and len(seen) == 21  # and nothing is computed in vain
+
+
 def test_only_the_missing_layer_is_made(world: Path, model: ClipModel, tmp_path: Path) -> None:
     split = open_folder(world / "data").split("test")
     how = Extraction(workers=0, cache=tmp_path)
@@ -147,11 +207,17 @@ def test_an_interrupted_writer_leaves_no_entry(tmp_path: Path, monkeypatch: pyte
 
 
 def test_out_of_memory_halves_the_batch_until_it_fits(
-    world: Path, model: ClipModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Path,
+    model: ClipModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     split = open_folder(world / "data").split("test")
     how = Extraction(batch_size=16, workers=0)
     expected = image_features(model, split, ("post",), how)["post"]
+    assert how.batch_size_used == 16
+    how = Extraction(batch_size=16, workers=0, cache=tmp_path)
     encode = layers.encode_images
     sizes: list[int] = []
 
@@ -166,6 +232,12 @@ def test_out_of_memory_halves_the_batch_until_it_fits(
     assert sizes == [16, 8, 4, 4, 4, 4, 4, 4, 4, 2]
     told = capsys.readouterr().err
     assert "batches of 16, goes on with 8" in told and "batches of 8, goes on with 4" in told
+    again = Extraction(batch_size=16, workers=0, cache=tmp_path)
+    text_features(model, ["a cat"], again)
+    assert again.batch_size_used == 16
+    image_features(model, split, ("post",), again)
+    # What was kept is told to be what it is.
+    assert how.batch_size_used == again.batch_size_used == 4 and len(sizes) == 10
 
 
 def test_a_single_image_too_much_and_another_error_are_told(

@@ -160,3 +160,90 @@ def test_of_a_large_shard_all_labels_and_sizes_and_a_part_of_the_pixels_are_in_t
 
     assert key() == key()
     assert len({key(), key(label="2"), key(fill=b"y"), key(size=(1 << 20) - 1)}) == 4
+
+
+FORMATS = {"plain": tarfile.USTAR_FORMAT, "long names": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+def ten_samples(folder: Path, kind: str) -> Path:
+    """Write ten samples to a tar of one format; those of long names leave the plain headers. Return the tar."""
+    path = folder / "test" / "0.tar"
+    path.parent.mkdir(parents=True)
+    stem = "k" if kind == "plain" else "k" * 120
+    with tarfile.open(path, "w", format=FORMATS[kind]) as tar:
+        for number in range(10):
+            for name, content in sample(f"{stem}{number}", "1"):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    (path.parent / "nshards.txt").write_text("1")
+    return path
+
+
+def headers(path: Path) -> list[int]:
+    """Return where the headers of members begin, those in front of them (long names, pax records) included."""
+    with tarfile.open(path) as tar:
+        starts = [member.offset for member in tar]
+        return starts + [member.offset_data - 512 for member in tar if member.offset_data - 512 not in starts]
+
+
+def damage(path: Path, how: str) -> None:
+    content, middle = bytearray(path.read_bytes()), sorted(headers(path))[len(headers(path)) // 2]
+    if how == "a hole of zeros":
+        content[middle : middle + 512] = bytes(512)
+    elif how == "a flipped bit of a size":
+        content[middle + 134] ^= 1
+    elif how == "a checksum that is no octal number":
+        content[middle + 148 : middle + 156] = b"99x99\0  "
+    elif how == "a size that is no octal number":
+        content[middle + 124 : middle + 136] = b"00000000009\0"
+        told = sum(content[middle : middle + 148]) + 256 + sum(content[middle + 156 : middle + 512])
+        content[middle + 148 : middle + 156] = b"%06o\0 " % told
+    elif how == "something behind the end":
+        content[-1] = 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a hole of zeros", "a flipped bit of a size", "a checksum that is no octal number",
+        "a size that is no octal number", "something behind the end",
+    ],
+)  # fmt: skip
+def test_a_tar_that_is_damaged_in_its_middle_is_refused_and_not_read_short(tmp_path: Path, kind: str, how: str) -> None:
+    path = ten_samples(tmp_path, kind)
+    assert len(open_folder(tmp_path).split("test").images) == 10
+    damage(path, how)
+    with pytest.raises(EvalError, match=r"0\.tar: no tar, or damaged.* copy or make it anew"):
+        _ = open_folder(tmp_path).split("test").images
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_tar_that_is_cut_at_or_in_a_header_or_before_its_end_marker_is_refused(tmp_path: Path, kind: str) -> None:
+    path = ten_samples(tmp_path, kind)
+    whole = path.read_bytes()
+    starts = headers(path)
+    end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
+    assert len(starts) >= 20
+    for left in [*(start for start in starts if start), *(start + 100 for start in starts), end]:
+        path.write_bytes(whole[:left])
+        with pytest.raises(EvalError, match=r"0\.tar: (cut off behind byte|no tar, or damaged)"):
+            _ = open_folder(tmp_path).split("test").images
+    path.write_bytes(whole[: end + 512])  # one block of zeros is an end
+    assert len(open_folder(tmp_path).split("test").images) == 10
+
+
+def test_headers_of_old_writers_are_read(tmp_path: Path) -> None:
+    path = ten_samples(tmp_path, "plain")
+    content = bytearray(path.read_bytes())
+    for start in headers(path):
+        header = content[start : start + 512]
+        header[257:265] = bytes(8)  # before POSIX there was no magic
+        header[0] = ord("\u00e9")  # not ASCII, so that sums of signed and of unsigned bytes differ
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % (sum(header) - 256)
+        content[start : start + 512] = header
+    path.write_bytes(content)
+    assert open_folder(tmp_path).split("test").labels.tolist() == [1] * 10

@@ -131,6 +131,28 @@ def test_a_device_that_is_not_there_is_told():
         linear_probe(check_arrays(three_splits()), replace(HERE, device="abacus"))
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried\nmuch"), MemoryError()])
+def test_a_device_whose_memory_is_too_small_is_told(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(SoftmaxRegression, "fit", fail)
+    with pytest.raises(
+        EvalError,
+        match=r"device=cpu: out of memory on cpu .* 300 training samples, 12 .*; give a device with more memory",
+    ):
+        linear_probe(check_arrays(three_splits()), HERE)
+
+
+def test_other_errors_of_a_fit_stay_what_they_are(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(SoftmaxRegression, "fit", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        linear_probe(check_arrays(three_splits()), HERE)
+
+
 def test_where_the_penalty_is_next_to_nothing_the_fit_ends_by_torchs_tolerances():
     features, labels = (torch.from_numpy(one) for one in draw(0, 200, apart=4.0))
     weak, strong = Penalty(0.5 / 1e6, squared=False), Penalty(0.5 / 10, squared=False)

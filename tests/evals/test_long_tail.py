@@ -38,6 +38,12 @@ def test_a_file_of_other_things_is_refused(tmp_path: Path, name: str, content: s
         long_tail.read_counts(str(tmp_path / name))
 
 
+def test_counts_that_are_no_utf_8_are_told(tmp_path: Path) -> None:
+    (tmp_path / "counts.tsv").write_bytes("séchée\t3\n".encode("latin-1"))
+    with pytest.raises(EvalError, match=r"counts=.*counts\.tsv: no UTF-8 text"):
+        long_tail.read_counts(str(tmp_path / "counts.tsv"))
+
+
 def test_a_class_without_a_count_and_a_missing_file_are_told(tmp_path: Path) -> None:
     with pytest.raises(EvalError, match=r"no count for the class 'ambr' \(did you mean 'amber'\?\); add it"):
         long_tail.counts_of(["ambr"], {"amber": 1}, "counts.tsv")

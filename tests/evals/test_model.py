@@ -11,6 +11,8 @@ import pytest
 from evals.errors import EvalError
 from evals.layers import encode_images
 from evals.model import open_model
+from evals.model_source import ModelSource
+from evals.tokenizer import open_tokenizer, tokenizer_identity
 from tests.evals import small_world
 
 torch = pytest.importorskip("torch")
@@ -77,6 +79,52 @@ def test_other_weights_and_another_configuration_have_other_hashes(folder: Path,
         open_model(str(tmp_path / "other.json"), str(folder / "open_clip_model.safetensors")).sha256,
     }
     assert len(hashes) == 3
+
+
+def test_another_preprocessing_is_another_model_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    safe = str(folder / "open_clip_model.safetensors")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    found = []
+    changes: list[dict[str, Any]] = [{}, {"mean": [0, 0, 0]}, {"interpolation": "bicubic"}, {"resize_mode": "squash"}]
+    for number, change in enumerate(changes):
+        changed = {**config, "preprocess_cfg": {**config["preprocess_cfg"], **change}}
+        (tmp_path / f"{number}.json").write_text(json.dumps(changed))
+        found.append(open_model(str(tmp_path / f"{number}.json"), safe))
+    assert len({model.sha256 for model in found}) == 1
+    assert all(one.identity != other.identity for one in found for other in found if one is not other)
+    assert found[0].identity == open_model(str(folder)).identity
+    (tmp_path / "bare.json").write_text(json.dumps(config["model_cfg"]))  # open_clip's own defaults
+    bare = open_model(str(tmp_path / "bare.json"), safe).identity
+    assert bare == json.loads(json.dumps(bare)) and bare["preprocess"]["resize_mode"] == "shortest"
+
+
+def write_tokenizer(folder: Path, words: str) -> ModelSource:
+    """Write a tokenizer of words of one letter, numbered in their order, as a model's folder has it."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(WordLevel({word: number for number, word in enumerate(["[PAD]", *words])}, unk_token="[PAD]"))
+    made.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[PAD]").save_pretrained(folder)
+    config = {"text_cfg": {"context_length": 4, "hf_tokenizer_name": "some/name"}}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    return ModelSource(config, {}, folder / "none", f"local-dir:{folder}")
+
+
+def test_a_tokenizer_is_known_by_what_it_does_and_not_by_its_place_or_name(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    sources = [write_tokenizer(tmp_path / str(number), words) for number, words in enumerate(["ab", "ab", "ba"])]
+    one, same, other = (open_tokenizer(source, "x") for source in sources)
+    assert tokenizer_identity(one) == tokenizer_identity(same) != tokenizer_identity(other)
+    assert one(["a b"]).tolist() == [[1, 2, 0, 0]] and other(["a b"]).tolist() == [[2, 1, 0, 0]]
+    own = [
+        open_tokenizer(ModelSource({"text_cfg": text}, {}, tmp_path, None), "x")
+        for text in ({}, {"context_length": 12}, {"tokenizer_kwargs": {"clean": "canonicalize"}}, {})
+    ]
+    found = [tokenizer_identity(one) for one in own]
+    assert found[0] == found[3] and len(set(found)) == 3 and all(one.startswith("SimpleTokenizer ") for one in found)
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,18 @@ def test_a_failed_write_leaves_the_old_result_and_no_rest(tmp_path):
 def test_the_required_keys_are_required():
     with pytest.raises(ValueError, match="missing: protocol, metrics"):
         to_json({"task": "zero_shot"})
+
+
+def test_what_cannot_be_written_has_been_printed_and_the_other_way_round(tmp_path, capsys, monkeypatch):
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_result(RECORD, tmp_path / "folder.json")
+    assert json.loads(capsys.readouterr().out) == PLAIN
+
+    def fail(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", fail)
+    with pytest.raises(BrokenPipeError):
+        write_result(RECORD, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == PLAIN

@@ -163,3 +163,31 @@ def test_a_list_of_classes_is_checked(tmp_path: Path) -> None:
             choose_classes(str(path), folder, split)
     path.write_text("11\nblue disc\n0\n")
     assert choose_classes(str(path), folder, split) == [0, 6, 11]
+
+
+def test_numbers_in_json_are_numbers_also_where_a_class_is_called_so(tmp_path: Path) -> None:
+    data = small_world.write_classification(tmp_path, images=24)
+    small_world.write_texts(data, ["3", "1", *small_world.CLASSES[2:]], ["{c}"])
+    folder = open_folder(data)
+    split = folder.split("test")
+    chosen = tmp_path / "some.json"
+    for content, expected in [("[3, 1]", [1, 3]), ('["3", 1]', [0, 1]), ('["4"]', [4])]:
+        chosen.write_text(content)
+        assert choose_classes(str(chosen), folder, split) == expected
+    lines = tmp_path / "some.txt"
+    lines.write_text("3\n")
+    assert choose_classes(str(lines), folder, split) == [0]
+    for content in ("[12]", "[-1]"):
+        chosen.write_text(content)
+        with pytest.raises(EvalError, match=r"is no class; valid are names of classnames\.txt and 0 to 11"):
+            choose_classes(str(chosen), folder, split)
+
+
+def test_lists_and_templates_that_are_no_utf_8_are_told(tmp_path: Path) -> None:
+    folder = open_folder(small_world.write_classification(tmp_path / "data", images=12))
+    path = tmp_path / "latin.txt"
+    path.write_bytes("une fleur séchée {c}\n".encode("latin-1"))
+    with pytest.raises(EvalError, match=r"templates=.*latin\.txt: no UTF-8 text .* save it as UTF-8"):
+        find_templates(str(path), folder)
+    with pytest.raises(EvalError, match=r"classes=.*latin\.txt: no UTF-8 text"):
+        choose_classes(str(path), folder, folder.split("test"))

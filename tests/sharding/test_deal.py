@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharding.deal import deal
+from sharding.deal import deal, deal_weighted
 
 
 @given(shards=st.lists(st.integers(0, 10**6), unique=True), num_elements=st.integers(1, 20), contiguous=st.booleans())
@@ -44,6 +44,12 @@ def test_by_cost_every_shard_goes_to_exactly_one_element_and_the_costliest_block
     cuts = itertools.combinations_with_replacement(range(len(shards) + 1), num_elements - 1)
     best = min(max(sum(weights[a:b]) for a, b in itertools.pairwise((0, *cut, len(shards)))) for cut in cuts)
     assert max(sum(cost[shard] for shard in share) for share in dealt) == pytest.approx(best, rel=1e-9)
+
+
+def test_all_elements_are_dealt_to_at_once_as_to_each_alone() -> None:
+    shards, weights = list(range(50)), [float(n * 37 % 11) for n in range(50)]
+    dealt = deal_weighted(shards, 7, weights)
+    assert dealt == [deal(shards, 7, element, weights=weights) for element in range(7)]
 
 
 def test_a_costly_shard_stands_alone_and_cheap_ones_together() -> None:

@@ -15,9 +15,11 @@ CLASSES = tuple(f"class {number}" for number in range(6))
 _kept: dict[str, tempfile.TemporaryDirectory[str]] = {}
 
 
-def bare_classification(folder: Path, *, train: int = 0, test: int = 2, classes: Sequence[str] = CLASSES) -> Path:
+def bare_classification(
+    folder: Path, *, train: int = 0, val: int = 0, test: int = 2, classes: Sequence[str] = CLASSES
+) -> Path:
     """Write a data set whose images are no images, with so many of each class: enough to plan with."""
-    for split, each in (("train", train), ("test", test)):
+    for split, each in (("train", train), ("val", val), ("test", test)):
         members = [
             member
             for number in range(each * len(classes))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evals import catalogue
 from synthclip_hpc.config import RunConfig, with_values
 from synthclip_hpc.errors import UserError
+from synthclip_hpc.evaluation.fitting import lines_of
 from synthclip_hpc.launch.chain import lay_out
+from synthclip_hpc.stages.eval.cells import remarks as told_of
+from tests.evals import small_world
+from tests.synthclip_hpc.app import App
 from tests.synthclip_hpc.eval_worlds import bare_classification, bare_model, bare_retrieval
 
 
@@ -16,7 +24,7 @@ from tests.synthclip_hpc.eval_worlds import bare_classification, bare_model, bar
 def place(tmp_path: Path) -> Path:
     bare_classification(tmp_path / "plain")
     bare_classification(tmp_path / "probed", train=5)
-    bare_classification(tmp_path / "poor", train=4)
+    bare_classification(tmp_path / "poor", train=4, val=1)
     bare_retrieval(tmp_path / "pairs")
     bare_model(tmp_path / "model")
     return tmp_path
@@ -56,6 +64,138 @@ def test_each_task_is_run_on_the_data_sets_that_it_fits_in_the_order_of_models_s
     ]
     models = [*(f"epoch-{epoch:04d}" for epoch in range(2, 41, 2)), "model"]
     assert found == [(model, *part) for model in models for part in one_model]
+
+
+def remarks(config: RunConfig) -> list[str]:
+    return lines_of(lay_out(config, ["eval"])[-1].plan.identity["remarks"])
+
+
+def test_what_is_left_out_is_told_with_the_reason(place):
+    bare_classification(place / "pairwise", train=2)
+    bare_classification(place / "four", train=5, classes=("a", "b", "c", "d"))
+    bare_classification(place / "alone", train=5, classes=("a",))
+    sets = ",".join(f"{place}/{name}" for name in ("pairs", "plain", "probed", "poor", "pairwise", "four", "alone"))
+    assert remarks(config_of(place, datasets=sets, tasks="zero_shot,linear_probe,few_shot,long_tail")) == [
+        "left out: zero_shot, linear_probe, few_shot, long_tail on pairs: captions and no classes",
+        "left out: linear_probe, few_shot on plain: there is no split called train",
+        "left out: long_tail on plain, probed, poor, pairwise, four, alone: only the data set long_tail is for this "
+        "task",
+        "left out: few_shot on poor, pairwise: a class has fewer than 5 images in train",
+        "left out: linear_probe on pairwise: no val, and no class has 5 images in train, of which one could be held "
+        "out",
+        "left out: few_shot on four, alone: fewer than 5 classes",
+        "left out: linear_probe on alone: only one class",
+    ]
+    assert remarks(config_of(place, datasets=f"{place}/probed", tasks="zero_shot,linear_probe,few_shot")) == []
+
+
+def test_that_a_task_is_not_for_a_kind_of_data_is_told_only_where_nothing_is_left(place):
+    def told(**keys: str) -> list[str]:
+        return told_of(lay_out(config_of(place, **keys), ["eval"])[-1].plan)
+
+    both = f"{place}/pairs,{place}/plain"
+    assert told(datasets=both, tasks="zero_shot,retrieval") == []
+    assert told(datasets=both, tasks="zero_shot") == ["left out: zero_shot on pairs: captions and no classes"]
+    assert told(datasets=f"{place}/plain", tasks="zero_shot,retrieval") == [
+        "left out: retrieval on plain: classes and no captions"
+    ]
+
+
+def test_a_probe_that_holds_nothing_out_needs_no_five_images_of_a_class(place):
+    bare_classification(place / "pairwise", train=2)
+    config = config_of(place, datasets=f"{place}/pairwise", tasks="linear_probe", probe="clip_benchmark")
+    assert cells(config) == [("model", "pairwise", "linear_probe")] and remarks(config) == []
+
+
+def test_a_class_without_training_images_is_not_probed(place):
+    bare_classification(place / "gap", train=5)
+    with_gap = [
+        (f"s{n:04d}.{part}", data) for n in range(30) for part, data in (("png", b"-"), ("cls", b"%d" % (n % 5)))
+    ]
+    small_world.write_split(place / "gap", "train", [with_gap])
+    config = config_of(place, datasets=f"{place}/gap")
+    assert cells(config) == [("model", "gap", "zero_shot")]
+    assert remarks(config)[0] == "left out: linear_probe on gap: a class has no image in train"
+
+
+def test_the_printed_plan_names_what_is_left_out(place, tmp_path):
+    app = App(tmp_path / "run")
+    words = [f"eval.datasets={place}/plain", "eval.device=cpu", "eval.checkpoints=none", f"eval.model={place}/model"]
+    outcome = app("submit", "stage=eval", "dry-run=true", *words)
+    assert outcome.code == 0, outcome
+    assert "eval/cells: left out: linear_probe, few_shot on plain: there is no split called train" in outcome.words
+    refused = app("submit", "stage=eval", "dry-run=true", *words, "eval.tasks=linear_probe")
+    assert refused.code == 2 and "linear_probe on plain: there is no split called train" in refused.words
+
+
+@pytest.fixture
+def small_catalogue(monkeypatch) -> Callable[..., None]:
+    """Give a data set of the catalogue other counts."""
+    find = catalogue.find
+
+    def change(name: str, **changes: Any) -> None:
+        changed = replace(find(name), **changes)
+        monkeypatch.setattr(catalogue, "find", lambda asked: changed if asked == name else find(asked))
+
+    return change
+
+
+def catalogued(config: RunConfig) -> dict[str, str | None]:
+    return {cell["task"]: cell["catalogue"] for cell in lay_out(config, ["eval"])[-1].plan.identity["cells"]}
+
+
+def test_only_data_that_were_found_to_be_the_catalogues_are_called_so(place, small_catalogue):
+    bare_classification(place / "dtd", train=5, val=1)
+    small_catalogue("dtd", splits={"train": (30,), "val": (6,), "test": (12,)}, classes=6)
+    by_name = config_of(place, datasets="dtd", root=str(place))
+    assert catalogued(by_name) == {"zero_shot": "dtd", "linear_probe": "dtd", "few_shot": "dtd"}
+    by_path = config_of(place, datasets=f"{place}/dtd")
+    assert catalogued(by_path) == {"zero_shot": None, "linear_probe": None, "few_shot": None}
+
+
+def test_a_built_in_set_is_none_of_the_catalogues(place):
+    pytest.importorskip("cv2")
+    assert set(catalogued(config_of(place, datasets="glyphs-twemoji")).values()) == {None}
+
+
+def test_a_split_that_the_catalogue_has_and_the_folder_has_not_is_told(place, small_catalogue):
+    bare_classification(place / "dtd", train=5)
+    small_catalogue("dtd", splits={"train": (30,), "val": (6,), "test": (12,)}, classes=6)
+    words = {"datasets": "dtd", "tasks": "zero_shot,linear_probe,few_shot"}
+    config = config_of(place, **words, root=str(place))
+    assert catalogued(config) == {"zero_shot": "dtd", "linear_probe": None, "few_shot": "dtd"}
+    assert remarks(config) == [
+        "not to be compared with the paper: linear_probe on dtd: the folder's splits (train, val) are others than the "
+        "catalogue's"
+    ]
+    bare_classification(place / "tests-only" / "dtd")
+    config = config_of(place, **words, root=str(place / "tests-only"))
+    assert catalogued(config) == {"zero_shot": "dtd"}
+    assert remarks(config) == ["left out: linear_probe, few_shot on dtd: there is no split called train"]
+
+
+def test_a_part_of_train_that_is_kept_as_val_is_the_catalogues(place, small_catalogue):
+    bare_classification(place / "cifar10", train=5, val=1)
+    small_catalogue("cifar10", splits={"train": (36,), "test": (12,)}, classes=6)
+    config = config_of(place, datasets="cifar10", root=str(place), tasks="linear_probe,few_shot")
+    assert catalogued(config) == {"linear_probe": "cifar10", "few_shot": "cifar10"}
+
+
+def test_a_train_split_that_the_catalogue_does_not_know_is_not_the_catalogues(place, small_catalogue):
+    bare_classification(place / "imagenet1k", train=5)
+    small_catalogue("imagenet1k", splits={"test": (12,)}, classes=6)
+    config = config_of(place, datasets="imagenet1k", root=str(place), tasks="zero_shot,few_shot")
+    assert catalogued(config) == {"zero_shot": "imagenet1k", "few_shot": None}
+
+
+def test_captions_are_counted_as_well(place, small_catalogue):
+    bare_retrieval(place / "flickr8k")
+    small_catalogue("flickr8k", splits={"test": (3,)}, captions={"test": 6})
+    config = config_of(place, datasets="flickr8k", root=str(place))
+    assert catalogued(config) == {"retrieval": "flickr8k"}
+    small_catalogue("flickr8k", splits={"test": (3,)}, captions={"test": 15})
+    with pytest.raises(UserError, match="6 captions in test, but flickr8k has 15"):
+        plans(config)
 
 
 def test_glyph_sets_are_drawn_by_the_run_and_bound_as_an_input(place):
@@ -216,6 +356,24 @@ def test_two_data_sets_of_one_name_are_refused(place):
     bare_classification(place / "other" / "plain", test=3)
     with pytest.raises(UserError, match="two of them are called plain"):
         plans(config_of(place, datasets=f"{place}/plain,{place}/other/plain"))
+
+
+def test_a_glyph_set_of_another_run_is_a_folder_like_any_other(place):
+    pytest.importorskip("cv2")
+    folder = bare_classification(place / "other-run" / "glyphs-twemoji")
+    (cell,) = lay_out(config_of(place, datasets=str(folder)), ["eval"])[-1].plan.identity["cells"]
+    assert (cell["dataset"], cell["images"]) == ("glyphs-twemoji", {"test": 12}) and cell["sha256"] is not None
+    with pytest.raises(UserError) as error:
+        plans(config_of(place, datasets=f"glyphs-twemoji,{folder}"))
+    assert f"called glyphs-twemoji (the one that this run draws and {folder})" in str(error.value)
+
+
+def test_a_model_that_would_be_called_as_one_of_the_runs_own_is_refused(place):
+    model = bare_model(place / "backup" / "epoch-0040")
+    with pytest.raises(UserError) as error:
+        plans(config_of(place, model=str(model), checkpoints="last"))
+    assert f"eval.model={model}: it would be called epoch-0040, as one of the run's own" in str(error.value)
+    assert cells(config_of(place, model=str(model))) == [("epoch-0040", "plain", "zero_shot")]
 
 
 def test_weights_that_are_being_written_are_refused(place):

@@ -19,7 +19,6 @@ from evals import few_shot, linear_probe, retrieval, zero_shot  # noqa: E402
 from evals.extract import Options as ExtractOptions  # noqa: E402
 from evals.extract import run as extract  # noqa: E402
 from sharding.journal import read_events  # noqa: E402
-from synthclip_hpc.errors import UserError  # noqa: E402
 from synthclip_hpc.evaluation.results import read_cells  # noqa: E402
 from synthclip_hpc.sealing import last_errors  # noqa: E402
 from tests.synthclip_hpc.app import App, same_set, spawn, tree  # noqa: E402
@@ -64,11 +63,15 @@ def test_the_cells_are_what_evals_measures_by_itself(app, at_once, place, tmp_pa
         assert (cell.model, cell.epoch, cell.record["model"]["source"]) == ("model", None, "outside")
     zero = cells["shapes", "zero_shot"].record
     assert zero["model"]["sha256"] == alone["shapes", "zero_shot"]["model"]["sha256"]
+    assert {cell.record["dataset"]["catalogue"] for cell in cells.values()} == {None}
+    assert {cell.record["batch_size_used"] for cell in cells.values()} == {64}
+    assert {*zero["versions"]} == {"torch", "open_clip", "numpy", "torchvision", "pillow"}
     assert zero["dataset"]["images"] == 48 and zero["dataset"]["splits"] == {"test": 48}
     assert cells["shapes", "few_shot"].record["dataset"]["splits"] == {"train": 72, "test": 48}
     assert str(tmp_path) not in "".join(json.dumps(cell.record) for cell in cells.values())
     figure = f"zero-shot top-1 {100 * zero['metrics']['acc1']:.1f} % (chance 8.3 %)"
     assert figure in outcome.words and "(chance 16.7 %)" in outcome.words, outcome
+    assert "left out" not in outcome.words  # captions are for retrieval and classes for the others, as all expect
     assert app.status()["stages"]["eval"]["state"] == "done"
     assert app("verify").code == 0
 
@@ -129,6 +132,56 @@ def test_equal_cells_of_another_run_are_taken_over_and_others_made(app, at_once,
     assert read_cells(again.run)[2].record["episodes"] == 21
 
 
+def test_cells_of_another_preprocessing_or_other_versions_are_not_taken_over(
+    app, at_once, place, tmp_path, monkeypatch
+):
+    words = (f"eval.datasets={place / 'shapes'}", "eval.tasks=zero_shot")
+    assert evaluate(app, place, *words).code == 0
+
+    def taken(name: str) -> bool:
+        again = App(tmp_path / name)
+        assert evaluate(again, place, *words, f"eval.reuse={app.path}").code == 0
+        (event,) = cell_events(again)
+        return event["taken_from"] is not None
+
+    assert taken("equal")
+    config = place / "model/open_clip_config.json"
+    before = config.read_text()
+    content = json.loads(before)
+    content["preprocess_cfg"] = {**content.get("preprocess_cfg", {}), "mean": [0.1, 0.2, 0.3]}
+    config.write_text(json.dumps(content))
+    assert not taken("other-mean")
+    ours, theirs = (read_cells(run.run)[0].record for run in (App(tmp_path / "other-mean"), app))
+    assert ours["model"]["sha256"] == theirs["model"]["sha256"] and ours["preprocess"]["mean"] == [0.1, 0.2, 0.3]
+    config.write_text(before)
+    monkeypatch.setattr("evals.features.image_versions", lambda: {"torchvision": "0", "pillow": "0"})
+    assert not taken("other-versions")
+
+
+def test_another_tokenizer_is_another_cell(app, at_once, place):
+    from synthclip_hpc.evaluation.reusing import Reuse
+
+    assert evaluate(app, place, f"eval.datasets={place / 'pairs'}").code == 0
+    (cell,) = read_cells(app.run)
+    head = {key: cell.record[key] for key in ("model", "preprocess", "dataset", "task", "parameters", "versions")}
+    reuse = Reuse(str(app.path))
+    renamed = {**head, "dataset": head["dataset"] | {"name": "flickr8k", "catalogue": "flickr8k"}}
+    taken = reuse.take(renamed)
+    assert taken is not None and taken[1]["dataset"]["catalogue"] == "flickr8k"
+    assert head["model"]["tokenizer"].startswith("SimpleTokenizer ")
+    assert reuse.take({**head, "model": head["model"] | {"tokenizer": "SimpleTokenizer other"}}) is None
+
+
+def test_a_glyph_set_of_another_run_is_measured_where_it_lies(app, at_once, place):
+    folder = place / "other-run/eval/sets/glyphs-twemoji"
+    shutil.copytree(place / "shapes", folder)
+    outcome = evaluate(app, place, f"eval.datasets={folder}", "eval.tasks=zero_shot")
+    assert outcome.code == 0, outcome
+    (cell,) = read_cells(app.run)
+    assert cell.record["dataset"]["name"] == "glyphs-twemoji" and cell.record["dataset"]["images"] == 48
+    assert cell.record["dataset"]["catalogue"] is None
+
+
 @pytest.mark.parametrize("what", ["/nowhere", "run-without-cells"])
 def test_a_run_to_reuse_that_has_no_cells_is_told_at_submission(app, place, tmp_path, what):
     (tmp_path / "run-without-cells").mkdir()
@@ -145,27 +198,28 @@ def test_a_machine_without_a_gpu_is_told_at_submission(app, place, monkeypatch):
 
 
 def test_data_that_are_not_on_the_node_fail_with_its_name_and_come_back(app, at_once, place, monkeypatch):
-    def gone(settings):
-        raise UserError("eval.datasets=shapes: there is no such folder")
+    from synthclip_hpc.evaluation import on_node
 
     with monkeypatch.context() as patch:
-        patch.setattr("synthclip_hpc.stages.eval.evaluator.data_sets_of", gone)
+        patch.setattr(on_node, "_is_seen", lambda one, root: one.name != "shapes")
         assert evaluate(app, place).code != 0
-    told = " ".join(last_errors(app.run, "eval", "cells").values())
-    assert f"on node {os.uname().nodename}: eval.datasets=shapes: there is no such folder" in told
+    errors = last_errors(app.run, "eval", "cells")
+    told = f"on node {os.uname().nodename}: the folder {place}/shapes of shapes is not to be seen from here"
+    assert list(errors) == [0, 1, 2] and all(told in error for error in errors.values())
+    assert [cell.dataset for cell in read_cells(app.run)] == ["pairs"]
     assert app("resume", "wait=true").code == 0
     assert len(read_cells(app.run)) == 4
 
 
 def test_a_data_set_that_changed_since_it_was_planned_is_refused(app, at_once, place, monkeypatch):
-    from synthclip_hpc.evaluation.data_sets import facts_of
+    from synthclip_hpc.evaluation.facts import facts_of
 
     def changed(folder):
         found = facts_of(folder)
         return found if folder.name != "pairs" else type(found)(**{**vars(found), "texts": "other"})
 
     with monkeypatch.context() as patch:
-        patch.setattr("synthclip_hpc.stages.eval.evaluator.facts_of", changed)
+        patch.setattr("synthclip_hpc.evaluation.on_node.facts_of", changed)
         assert evaluate(app, place).code != 0
     errors = last_errors(app.run, "eval", "cells")
     assert list(errors) == [3] and "pairs has changed since the evaluation was planned" in errors[3]

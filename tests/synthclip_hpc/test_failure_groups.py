@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from synthclip_hpc.monitor.blame import Passed, Try, chance, judge
-from synthclip_hpc.monitor.failures import group_failures
-from synthclip_hpc.monitor.fingerprint import fingerprint, pattern_of
+from synthclip_hpc.monitor.failure_watch import FailureWatch
+from synthclip_hpc.monitor.failures import group_failures, group_id
+from synthclip_hpc.monitor.fingerprint import Fingerprint, fingerprint, pattern_of
 from synthclip_hpc.monitor.lives import PhaseLives
 from synthclip_hpc.own_frames import frame_of, frame_of_text
 from synthclip_hpc.work import describe
@@ -159,6 +160,53 @@ def test_an_element_that_fails_again_is_no_shard():
     assert judge(tries(("n1", 0), ("n2", 0)), FOUR_NODES, are_shards=False).follows == "neither"
 
 
+def test_whom_failures_follow_is_found_in_a_few_passes_over_them_however_many_nodes_there_are():
+    class Counted(list[Try]):
+        passes = 0
+
+        def __iter__(self):
+            Counted.passes += 1
+            return super().__iter__()
+
+    failed = Counted(tries(*[(f"n{n % 50}", n) for n in range(500)], *[("n7", n) for n in range(500, 700)]))
+    passed = Passed(tries(*[(f"n{n % 50}", n) for n in range(1000, 2000)]))
+    assert judge(failed, passed).follows == "neither"
+    assert Counted.passes < 10
+    assert judge(failed[500:], passed).blamed == ("n7",)
+
+
+def test_in_a_large_run_groups_are_made_anew_after_a_while_and_in_a_small_one_at_once(monkeypatch):
+    made: list[str] = []
+
+    def counted(error: dict[str, Any]) -> Fingerprint:
+        made.append(error["message"])
+        return fingerprint(error)
+
+    monkeypatch.setattr("synthclip_hpc.monitor.lives.fingerprint", counted)
+    watch = FailureWatch()
+
+    def fail(*shards: int) -> None:
+        failed = [{"event": "shard_failed", "time": 5.0, "shard": n, "type": "E", "message": f"{n}"} for n in shards]
+        watch.take("render/draw", "9_0_0", failed)
+
+    def count(now: float, **how: bool) -> int:
+        return sum(group.count for group in watch.groups(now, **how))
+
+    fail(1)
+    assert count(100.0) == 1
+    fail(2)
+    assert count(100.0) == 2
+    fail(*range(3, 3003))
+    assert count(100.0) == 2
+    assert count(102.9) == 2
+    assert count(103.0) == 3002
+    fail(4000)
+    assert count(104.0) == 3002
+    assert count(104.0, at_once=True) == 3003
+    # What makes an error the same as others is found when it is read, and never again.
+    assert len(made) == 3003
+
+
 class Recorded:
     """Journals of one phase, told in lines of (attempt, event, fields)."""
 
@@ -186,12 +234,22 @@ class Recorded:
                 self.tell(attempt, "shard_done", shard=shard, done=5, rejected=0, new=5)
 
 
+ODD_EVENTS = [
+    ("shard_start", ("shard", "resumed_items")),
+    ("shard_done", ("shard", "done", "rejected", "new")),
+    ("worker_ended", ("element", "restart", "exit_code")),
+    ("gave_up", ("element", "count")),
+    ("start", ("index", "restart", "element")),
+    ("note", ("time", "lost_events")),
+]
+
+
 @pytest.fixture
 def recorded() -> Recorded:
     return Recorded()
 
 
-def test_groups_have_counts_nodes_elements_shards_and_a_sample_and_are_numbered_by_first_occurrence(recorded):
+def test_groups_have_counts_nodes_elements_shards_and_a_sample_in_order_of_first_occurrence(recorded):
     for element, node in enumerate(("n0", "n1", "n2", "n3")):
         recorded.start(f"9_{element}_0", node, element)
     recorded.work("9_0_0", *range(0, 40, 4))
@@ -199,15 +257,14 @@ def test_groups_have_counts_nodes_elements_shards_and_a_sample_and_are_numbered_
     recorded.work("9_1_0", failed={n: f"CudaError: device 0 lost at 0x7f{n:02d}aa" for n in (1, 5, 9, 13)})
     recorded.work("9_3_0", *range(3, 39, 4), failed={39: "ValueError: caption 39 is empty"})
     empty, lost = group_failures([recorded.lives])
-    assert (empty.number, empty.fingerprint.pattern, empty.shards) == (1, "caption # is empty", (38, 39))
+    assert (empty.fingerprint.pattern, empty.shards) == ("caption # is empty", (38, 39))
     assert (empty.count, dict(empty.nodes), empty.verdict.follows) == (2, {"n2": 1, "n3": 1}, "neither")
-    assert (lost.number, lost.phase, lost.fingerprint.type) == (2, "render/draw", "CudaError")
+    assert (lost.phase, lost.fingerprint.type) == ("render/draw", "CudaError")
     assert lost.fingerprint.frame == "synthclip_hpc/x.py:draw"
     assert (lost.count, lost.shards, lost.elements) == (4, (1, 5, 9, 13), (("00001-render", 1),))
     assert (lost.verdict.follows, lost.verdict.blamed) == ("node", ("n1",))
     assert (lost.sample.shard, lost.sample.message) == (13, "device 0 lost at 0x7f13aa")
     assert lost.first < lost.last == lost.sample.time
-    # What fails later in a new way comes behind; the numbers of the others stay.
     recorded.start("8_0_0", "n0", 0)
     recorded.work("8_0_0", failed={1: "OSError: stale file handle"})
     assert [group.fingerprint.type for group in group_failures([recorded.lives])] == [
@@ -215,6 +272,21 @@ def test_groups_have_counts_nodes_elements_shards_and_a_sample_and_are_numbered_
         "CudaError",
         "OSError",
     ]
+
+
+def test_a_group_keeps_its_id_when_a_journal_that_comes_late_tells_of_an_earlier_failure(recorded):
+    recorded.start("9_0_0", "n0", 0)
+    recorded.work("9_0_0", failed={38: "ValueError: caption 38 is empty"})
+    [empty] = group_failures([recorded.lives])
+    assert len(empty.id) == 8 and int(empty.id, 16) >= 0
+    recorded.clock = 10.0
+    recorded.start("9_1_0", "n1", 1)
+    recorded.work("9_1_0", failed={1: "CudaError: device 0 lost", 2: "ValueError: caption 2 is empty"})
+    lost, again = group_failures([recorded.lives])
+    assert (lost.fingerprint.type, again.count) == ("CudaError", 2)
+    assert again.id == empty.id != lost.id
+    # The same error in another phase is another group.
+    assert group_id("captions/write", again.fingerprint) != again.id == group_id("render/draw", again.fingerprint)
 
 
 def test_a_shard_and_the_attempt_it_ended_count_once_and_an_attempt_that_failed_as_a_whole_has_no_shard(recorded):
@@ -278,6 +350,17 @@ def test_a_seal_that_is_refused_is_a_failure_and_one_that_misses_shards_is_none(
     recorded.tell("8_seal_0", "end", reason="incomplete", num_missing=0, missing=[], message="2 rows too many")
     [group] = group_failures([recorded.lives])
     assert (group.fingerprint.type, group.fingerprint.pattern) == ("SealRefused", "# rows too many")
+
+
+@pytest.mark.parametrize("odd", [None, "x", [], {}, -1, True, 1.5, math.inf, math.nan, 1e300, 10**30])
+def test_numbers_of_another_kind_are_passed_over_wherever_they_stand(recorded, odd):
+    recorded.start("9_0_0", "n0", 0)
+    for event, fields in ODD_EVENTS:
+        for key in fields:
+            recorded.tell("8_0_0", event, **{**dict.fromkeys(fields, 1), key: odd})
+    recorded.work("9_0_0", failed={4: "ValueError: first"})
+    [group] = [group for group in group_failures([recorded.lives]) if group.fingerprint.type == "ValueError"]
+    assert (group.count, group.shards, group.elements) == (1, (4,), (("00001-render", 0),))
 
 
 def test_events_of_another_shape_are_passed_over_and_a_repeated_job_id_is_another_life(recorded):

@@ -24,7 +24,10 @@ def submitted(app, fake_slurm, monkeypatch):
     """A run with one submission, and a squeue that can be put out of order."""
     from slurm.commands import run_command
 
-    monkeypatch.setattr("slurm.queue.run_command", lambda command, timeout_s: run_command(command, min(timeout_s, 0.5)))
+    def hurried(command, timeout_s, environment):
+        return run_command(command, min(timeout_s, 0.5), environment)
+
+    monkeypatch.setattr("slurm.queue.run_command", hurried)
     assert app("submit", *SMALL).code == 0
 
     def trouble(kind: str) -> None:

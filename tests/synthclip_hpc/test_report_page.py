@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -164,10 +166,20 @@ def test_paths_and_commands_keep_their_last_part_only() -> None:
     assert portable("/scratch/data/cc3m:500000,/other/set") == "cc3m:500000,set"
     assert portable("mistralai/Mistral-7B-Instruct-v0.2") == "mistralai/Mistral-7B-Instruct-v0.2"
     assert portable("~/bank.txt") == "bank.txt"
+    assert portable("$HOME/my data/bank.txt") == "bank.txt"
+    assert portable("/home/John Doe/x") == "x"
+    assert portable("/home/John Doe/x/,/data/two words/y z.txt:5,vtab/cifar10") == "x,y z.txt:5,cifar10"
+    assert portable("local-dir:/home/John Doe/model") == "local-dir:model"
+    assert portable("https://example.org/some/page and/or this") == "https://example.org/some/page and/or this"
+    assert portable("/data") == "data"
     assert portable(3) == 3
     assert command_line(["/x/synthclip_hpc/submit.py", "stage=all", "run=/scratch/me/a"]) == (
         "python -m synthclip_hpc.submit stage=all run=a"
     )
+    assert command_line(["submit", "slurm.account=me", "stage=all", "--slurm.partition", "mine", "a=b"]) == (
+        "submit stage=all a=b"
+    )
+    assert command_line(["submit", "run=/home/John Doe/my run"]) == "submit 'run=my run'"
 
 
 def test_a_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
@@ -216,24 +228,67 @@ def test_writing_replaces_the_old_report_and_nothing_else(tmp_path: Path) -> Non
     put_cells(run, [zero_shot("glyphs-twemoji", 0.5, 0.8, f"epoch-{epoch:04d}") for epoch in (5, 10)])
     report = build_report(run)
     (folder / "tables").mkdir(parents=True)
-    (folder / "tables/stale.csv").write_text("old")
+    (folder / "tables/my.csv").write_text("kept")
     (folder / "coverage.png").write_bytes(b"kept")
     page = write_report(report, folder)
     assert page.read_text() == to_html(report)
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".files.json",
         "coverage.png",
         "plots",
         "report.html",
         "report.md",
         "tables",
     ]
-    assert {path.stem for path in (folder / "tables").iterdir()} == {one.name for one in report.tables()}
+    assert {path.name for path in (folder / "tables").iterdir()} == {
+        f"{one.name}.{form}" for one in report.tables() for form in ("csv", "tex")
+    } | {"my.csv"}
+    assert (folder / "tables/my.csv").read_text() == "kept"
     assert {path.name for path in (folder / "plots").iterdir()} == {
         f"{plot.name}.{form}" for plot in report.plots() for form in ("svg", "png")
     }
     named = re.findall(r"\]\((plots/[^)]*)\)", (folder / "report.md").read_text())
     assert named
     assert all((folder / name).is_file() for name in named)
+
+
+def test_what_a_report_no_longer_has_goes_unless_somebody_has_changed_it(tmp_path: Path) -> None:
+    def report_with(*names: str) -> Report:
+        tables = tuple(Table(name, name, ("x",), (Row((Value("1"),)),)) for name in names)
+        return Report("r", "", (Section("s", "S", tables),))
+
+    write_report(report_with("old", "edited", "stays"), tmp_path)
+    (tmp_path / "tables/edited.tex").write_text("by hand")
+    (tmp_path / "tables/mine.csv").write_text("kept")
+    write_report(report_with("stays"), tmp_path)
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {
+        "stays.csv",
+        "stays.tex",
+        "edited.tex",
+        "mine.csv",
+    }
+
+
+def test_a_list_of_files_cannot_name_others(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "mine.txt").write_bytes(b"kept")
+    sha = hashlib.sha256(b"kept").hexdigest()
+    (tmp_path / "report/.files.json").write_text(json.dumps({"../mine.txt": sha, "tables/../../mine.txt": sha}))
+    write_report(Report("r", "", ()), tmp_path / "report")
+    assert (tmp_path / "mine.txt").read_bytes() == b"kept"
+
+
+def test_any_name_can_be_drawn_and_stands_in_the_legend(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    put_cells(run, [zero_shot("cost$_{x$", 0.5, 0.8, "_a$b$"), zero_shot("x_$\\frac{", 0.5, 0.8, "_a$b$")])
+    (plot,) = build_report(run).plots()
+    assert "cost$_{x$: zero-shot top-1" in plot.svg
+    assert re.search(r"<text[^>]*> ?_a\$b\$</text>", plot.svg)
+    epochs = [zero_shot("_set", 0.5, 0.8, f"epoch-{epoch:04d}") for epoch in (5, 10)]
+    found = new_run(tmp_path / "found")
+    put_cells(found, [*epochs, *(zero_shot("other", 0.5, 0.8, f"epoch-{epoch:04d}") for epoch in (5, 10))])
+    plot = next(one for one in build_report(found).plots() if one.name.startswith("epochs"))
+    assert "_set, zero-shot" in plot.svg
 
 
 def test_the_same_run_gives_the_same_report_twice(tmp_path: Path) -> None:

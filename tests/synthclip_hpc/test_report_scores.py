@@ -9,6 +9,7 @@ import pytest
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.evaluation.results import Cell
+from synthclip_hpc.reporting.protocols import Measure
 from synthclip_hpc.reporting.scores import Scores, compare, find_baseline, paper_scores, scores_of_cells
 from tests.synthclip_hpc.report_runs import paper_cells, retrieval, zero_shot
 
@@ -71,8 +72,8 @@ def test_two_runs_compare_on_data_sets_of_their_own() -> None:
 
 
 def test_a_baseline_of_zero_is_left_out() -> None:
-    zero = Scores("zero", {"zero_shot": {"x": 0.0}})
-    assert compare(Scores("mine", {"zero_shot": {"x": 5.0}}), zero).percent is None
+    zero = Scores("zero", {"zero_shot": {Measure("x"): 0.0}})
+    assert compare(Scores("mine", {"zero_shot": {Measure("x"): 5.0}}), zero).percent is None
 
 
 def test_a_baseline_is_found_whatever_its_case_and_a_wrong_one_names_the_nearest() -> None:

@@ -77,6 +77,21 @@ def test_a_folder_and_other_runs_can_be_named(app: App, tmp_path: Path) -> None:
     assert app("report", "baseline=CLIP CC3").code == 2
 
 
+def test_a_file_in_the_way_in_a_folder_of_ones_own_is_a_mistake(app: App, tmp_path: Path) -> None:
+    new_run(app.path)
+    mine = tmp_path / "paper/tables"
+    mine.mkdir(parents=True)
+    (mine / "stages.csv").write_text("mine")
+    outcome = app("report", f"out={tmp_path / 'paper'}")
+    assert outcome.code == 2, outcome
+    assert "tables/stages.csv is there, and no report has written it" in outcome.err
+    assert [path.relative_to(mine).as_posix() for path in mine.rglob("*")] == ["stages.csv"]
+    (mine / "stages.csv").rename(mine / "my.csv")
+    for _ in range(2):  # the second time the report's own files are in their place
+        assert app("report", f"out={tmp_path / 'paper'}").code == 0
+    assert (mine / "my.csv").read_text() == "mine"
+
+
 def test_no_run_is_a_mistake_with_the_command_that_makes_one(app: App) -> None:
     outcome = app("report")
     assert outcome.code == 2
@@ -122,6 +137,7 @@ def test_what_a_killed_attempt_left_is_in_nobodys_way(app: App) -> None:
     outcome = app("submit", "stage=report")
     assert outcome.code == 0, outcome
     assert sorted(path.name for path in (app.path / "report").iterdir()) == [
+        ".files.json",
         "page",
         "plots",
         "report.html",

@@ -1,8 +1,12 @@
-"""What keys of the screen do: actions ask first and say what they ran, looks go on, pause and outlive what hangs."""
+"""What keys of the screen do: actions ask first, say what they ran and outlive the screen; keys move and explain."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +17,14 @@ pytest.importorskip("textual")
 
 from textual.pilot import Pilot
 
-from synthclip_hpc.errors import UserError
 from synthclip_hpc.monitor.blame import Verdict
-from synthclip_hpc.screen import app as app_module
-from synthclip_hpc.screen import head
-from synthclip_hpc.screen.actions import Outcome, carry_out, command_line
+from synthclip_hpc.screen import actions
+from synthclip_hpc.screen.actions import Action, Outcome, carry_out, command_line
 from synthclip_hpc.screen.app import VIEWS, RunScreen
 from synthclip_hpc.screen.dialogs import Question, TextDialog
-from synthclip_hpc.screen.recent import RecentScreen
-from tests.synthclip_hpc.screen_pilot import SetFeed, drive, look_again, on_a_node, rows_of, screen, text_of, until
+from synthclip_hpc.screen.session import show_run
+from tests.synthclip_hpc.app import REPOSITORY
+from tests.synthclip_hpc.screen_pilot import SetFeed, drive, on_a_node, rows_of, screen, until
 
 RUN = Path("/runs/my run")
 
@@ -35,7 +38,7 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         commands.append(command)
         return Outcome(command, 0, "submitted: 00007-captions")
 
-    monkeypatch.setattr(app_module, "carry_out", carry_out)
+    monkeypatch.setattr(actions, "carry_out", carry_out)
     return commands
 
 
@@ -44,8 +47,8 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         ("r", "resume"),
         ("c", "cancel"),
-        ("3 r", "resume only=group:1"),
-        ("3 x", "resume only=group:1 exclude=n2,n4"),
+        ("3 r", "resume only=group:GROUP"),
+        ("3 x", "resume only=group:GROUP exclude=n2,n4"),
     ],
 )
 def test_an_action_asks_first_with_its_command_and_says_what_that_said(
@@ -54,13 +57,16 @@ def test_an_action_asks_first_with_its_command_and_says_what_that_said(
     feed = SetFeed(RUN)
     on_a_node(feed, "n2", "n4")
     app = screen(feed)
-    wanted = f"python -m synthclip_hpc.{words} run='/runs/my run'"
+    group = feed.snapshot.failures[0]
+    wanted = f"python -m synthclip_hpc.{words.replace('GROUP', group.id)} run='/runs/my run'"
 
     async def script(pilot: Pilot[Any]) -> None:
         await pilot.press(*keys.split())
         await pilot.pause()
         assert isinstance(app.screen, Question)
         assert app.screen.command == wanted
+        # An id alone would not show that another group was meant.
+        assert (f"RuntimeError: {group.sample.message}" in app.screen.what) == ("group" in words)
         await pilot.press("enter")  # is no answer
         await pilot.press("n")
         await pilot.pause()
@@ -74,24 +80,26 @@ def test_an_action_asks_first_with_its_command_and_says_what_that_said(
         await until(pilot, lambda: feed.looks >= 2)  # what it did is looked at at once
 
     drive(app, script)
-    assert [outcome.command for outcome in app.ran] == [wanted]
+    assert [action.told() for action in app.actions] == [f"ran: {wanted} (exit code 0)"]
 
 
-def test_excluding_nodes_of_a_group_that_follows_none_says_so(carried_out: list[str]) -> None:
+@pytest.mark.parametrize("verdict", [Verdict("neither", (), "tried once"), Verdict("shard", ("7",), "failed twice")])
+def test_no_node_is_left_alone_for_a_group_that_follows_none(verdict: Verdict, carried_out: list[str]) -> None:
     feed = SetFeed(RUN)
-    feed.set(failures=(replace(feed.snapshot.failures[0], verdict=Verdict("neither", (), "tried once")),))
+    feed.set(failures=(replace(feed.snapshot.failures[0], verdict=verdict, nodes={"n1": 2, "n2": 1}),))
     app = screen(feed)
+    told: list[str] = []
 
     async def script(pilot: Pilot[Any]) -> None:
         await pilot.press("3", "x")
         await pilot.pause()
-        assert isinstance(app.screen, Question)
-        assert "does not follow a node" in app.screen.what
-        assert app.screen.command.endswith(f"exclude={','.join(feed.snapshot.failures[0].nodes)} run='/runs/my run'")
-        await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+        told.extend(notification.message for notification in app._notifications)
 
     drive(app, script)
     assert carried_out == []
+    follows = {"neither": "neither", "shard": "shard 7"}[verdict.follows]
+    assert told == [f"no node is blamed for this: it follows {follows}; r resubmits it"]
 
 
 def test_the_story_of_a_groups_first_shard_is_told(carried_out: list[str]) -> None:
@@ -180,111 +188,94 @@ def test_the_theme_goes_from_dark_to_light_and_back_and_q_leaves() -> None:
     assert app.return_code == 0 and app.return_value == 0
 
 
-def test_looks_stop_with_p_and_go_on_with_it() -> None:
-    feed = SetFeed()
+def test_an_action_at_work_when_the_screen_is_left_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, end = threading.Event(), threading.Event()
+
+    def carry_out(command: str) -> Outcome:
+        at_work.set()
+        end.wait(60)
+        return Outcome(command, 0, "")
+
+    monkeypatch.setattr(actions, "carry_out", carry_out)
+    app = screen(SetFeed(RUN))
+
+    async def script(pilot: Pilot[Any]) -> None:
+        await pilot.press("r", "y")
+        await until(pilot, at_work.is_set)
+        await pilot.press("c", "y", "q")  # the second waits for the first
+
+    drive(app, script)
+    at = "run='/runs/my run'"
+    told = [action.told() for action in app.actions]
+    end.set()
+    assert told == [
+        f"still running: python -m synthclip_hpc.resume {at}",
+        f"not run: python -m synthclip_hpc.cancel {at}",
+    ]
+
+
+def test_what_became_of_actions_is_printed_when_the_screen_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(app: RunScreen) -> int:
+        app.actions += [Action("a", True, Outcome("a", 3, "")), Action("b", True), Action("c")]
+        return 0
+
+    monkeypatch.setattr(RunScreen, "run", run)
+    assert show_run(SetFeed(RUN), "a run") == 0
+    assert capsys.readouterr().out.splitlines() == ["ran: a (exit code 3)", "still running: b", "not run: c"]
+
+
+def test_a_command_goes_on_when_the_screen_that_began_it_has_gone(tmp_path: Path) -> None:
+    # A command that says something after its reader has gone, as `resume` does; the first word of it comes at once.
+    slow = tmp_path / "synthclip_slow.py"
+    slow.write_text(
+        "import os, pathlib, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "(here / 'begun').touch()\n"
+        "while not (here / 'go').exists():\n"
+        "    time.sleep(0.01)\n"
+        "print('at work', flush=True)\n"
+        "(here / 'done').touch()\n"
+    )
+    code = (
+        "import os, pathlib, threading, time; from synthclip_hpc.screen.actions import Action\n"
+        "threading.Thread(target=Action('python -m synthclip_slow').carry_out, daemon=True).start()\n"
+        f"begun = pathlib.Path({str(tmp_path / 'begun')!r})\n"
+        "while not begun.exists():\n"
+        "    time.sleep(0.01)\n"
+    )
+    path = os.pathsep.join([str(REPOSITORY), str(tmp_path)])
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, check=True, timeout=60)
+    (tmp_path / "go").touch()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "done").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_action_that_cannot_be_run_is_told_until_a_key_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def carry_out(command: str) -> Outcome:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(actions, "carry_out", carry_out)
+    feed = SetFeed(RUN)
     app = screen(feed)
 
     async def script(pilot: Pilot[Any]) -> None:
-        await pilot.press("p")
-        feed.pace_s = 0.0
-        app.action_look()
-        await pilot.pause()
-        assert feed.looks == 1 and "stopped" in text_of(pilot, "#head")
-        await pilot.press("p")
-        await until(pilot, lambda: feed.looks > 1)
-        assert "stopped" not in text_of(pilot, "#head")
+        for keys in (("r", "y"), ("3", "w")):
+            await pilot.press(*keys)
+            await until(pilot, lambda: isinstance(app.screen, TextDialog))
+            feed.set(alive=not feed.snapshot.alive)
+            app.action_look()
+            await until(pilot, lambda: app.snapshot is feed.snapshot)
+            assert isinstance(app.screen, TextDialog)
+            assert "No space left on device" in app.screen.text.plain
+            assert app.screen.title_shown.startswith("python -m synthclip_hpc.")
+            await pilot.press("escape")
 
     drive(app, script)
-
-
-def test_a_look_that_hangs_leaves_the_screen_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_SLOW_S", 0.0)
-    feed, go_on = SetFeed(), threading.Event()
-    app = screen(feed)
-
-    async def script(pilot: Pilot[Any]) -> None:
-        feed.before_look = go_on.wait
-        await pilot.press("u")
-        await until(pilot, lambda: feed.looks == 2)
-        await pilot.press("3")
-        await pilot.pause()
-        assert app.view.name_shown == "Failures" and len(rows_of(pilot, "#groups")) == len(feed.snapshot.failures)
-        await until(pilot, lambda: "looking for" in text_of(pilot, "#head"))
-        feed.set(alive=not feed.snapshot.alive)
-        go_on.set()
-        await until(pilot, lambda: app.snapshot is feed.snapshot)
-
-    drive(app, script)
-
-
-def test_records_that_cannot_be_read_are_told_and_the_last_numbers_stay() -> None:
-    feed = SetFeed()
-    app = screen(feed)
-
-    def refuse() -> None:
-        raise UserError("run.toml: schema 9, this version reads 1")
-
-    async def script(pilot: Pilot[Any]) -> None:
-        before = app.snapshot
-        feed.before_look = refuse
-        await pilot.press("u")
-        await until(pilot, lambda: "schema 9" in text_of(pilot, "#head"))
-        assert app.snapshot is before and rows_of(pilot, "#stages")
-        feed.before_look = lambda: None
-        feed.set(alive=not feed.snapshot.alive)
-        await look_again(pilot, feed)
-        assert "schema 9" not in text_of(pilot, "#head")
-
-    drive(app, script)
-
-
-def test_a_bug_in_a_look_ends_the_screen_and_says_where() -> None:
-    feed = SetFeed()
-
-    def break_down() -> None:
-        raise ZeroDivisionError("a bug")
-
-    async def script(pilot: Pilot[Any]) -> None:
-        feed.before_look = break_down
-        await pilot.press("u")
-        await until(pilot, lambda: not pilot.app.is_running)
-
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        drive(screen(feed), script)
-
-
-def test_a_run_without_a_plan_and_one_that_lost_its_stages_are_shown() -> None:
-    feed = SetFeed()
-    whole = feed.snapshot
-    feed.set(stages=(), training=None, evaluation=None, failures=(), alarms=())
-    app = screen(feed)
-
-    async def script(pilot: Pilot[Any]) -> None:
-        for number in range(1, 8):
-            await pilot.press(str(number))
-            await pilot.pause()
-        assert text_of(pilot, "#phase") == "no phase has a plan yet"
-        assert text_of(pilot, "#group-text") == "nothing has failed"
-        feed.set(stages=whole.stages)
-        await look_again(pilot, feed)
-        await pilot.press("1")
-        await pilot.pause()
-        assert len(rows_of(pilot, "#stages")) == len(whole.stages)
-
-    drive(app, script)
-
-
-def test_recent_runs_have_a_line_each_and_enter_takes_one() -> None:
-    runs = [Path("/runs/a"), Path("/runs/b")]
-    app = RecentScreen(runs, lambda path: f"all well with {path.name}")
-
-    async def script(pilot: Pilot[Any]) -> None:
-        await until(pilot, lambda: rows_of(pilot, "#recent")[-1][1] != "…")
-        assert rows_of(pilot, "#recent") == [["/runs/a", "all well with a"], ["/runs/b", "all well with b"]]
-        await pilot.press("j", "enter")
-
-    drive(app, script)
-    assert app.return_value == runs[1]
+    assert [action.told() for action in app.actions] == ["not run: python -m synthclip_hpc.resume run='/runs/my run'"]
 
 
 def test_the_screen_is_built_of_the_views_in_the_order_of_their_keys() -> None:

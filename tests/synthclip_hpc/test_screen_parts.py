@@ -148,6 +148,39 @@ def test_a_log_is_read_on_line_by_line_and_from_its_beginning_when_written_anew(
     assert list(log.lines) == ["first", "20%", "half \u2014 whole", "new"]
 
 
+def test_of_a_log_that_is_far_ahead_only_the_end_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("first\n")
+    log = LogFile(path)
+    assert log.read() == ["first"]
+    with path.open("a") as file:
+        file.writelines(f"{n:099}\n" for n in range(20_000))
+    left_out, *lines = log.read()
+    assert left_out == "… 1,500,000 bytes are left out here …"
+    assert (len(lines), lines[-1]) == (4999, f"{19_999:099}")
+    fresh = LogFile(path)
+    assert fresh.read()[1:] == lines
+    assert log.read() == fresh.read() == []
+
+
+def test_a_progress_bar_without_a_line_end_and_a_long_line_take_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    log = LogFile(path)
+    for percent in range(100):
+        with path.open("ab") as file:
+            file.write(b"".join(b"%d.%d%%\r" % (percent, n) for n in range(2000)))
+        assert log.read() == []
+        assert len(log._rest) < 100
+    with path.open("ab") as file:
+        file.write(b"100%\r\n" + b"x" * 300_000)
+    assert log.read() == ["100%"]
+    with path.open("ab") as file:
+        file.write(b"y" * 300_000 + b"\nend\n")
+    long, end = log.read()
+    assert (set(long), end) == ({"x"}, "end") and len(long) < 10_000
+
+
 def test_nobody_looks_after_a_while_in_the_background_or_without_a_key() -> None:
     now = [0.0]
     attention = Attention(clock=lambda: now[0])

@@ -1,24 +1,21 @@
-"""When `status` shows the screen and when it prints, and that a terminal is put right whatever ends the screen."""
+"""When `status` shows the screen and when it prints, and what it prints of recent runs."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
-import pty
-import select
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from synthclip_hpc.monitor.summary import RunLine
 from synthclip_hpc.recent import KEPT, recent_runs, remember_run
+from synthclip_hpc.run import Run
 from synthclip_hpc.status import is_terminal
-from tests.synthclip_hpc.app import REPOSITORY, App, call, environment
-
-ALTERNATE, NORMAL = b"\x1b[?1049h", b"\x1b[?1049l"
+from tests.synthclip_hpc.app import App, call
 
 
 def test_the_recorded_run_is_printed_where_there_is_no_terminal() -> None:
@@ -93,6 +90,68 @@ def test_without_a_run_the_recent_ones_are_told_a_line_each(app: App, tmp_path: 
 
 
 @pytest.mark.usefixtures("no_temp_folder")
+def test_one_run_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SYNTHCLIP_RUN", raising=False)
+    runs = {name: tmp_path / name for name in ("oldest", "folder", "stale", "torn", "newer", "submissions", "latest")}
+    for run in runs.values():
+        run.mkdir()
+        (run / "run.toml").write_text("schema = 1\n")
+        remember_run(run)
+    (runs["folder"] / "run.toml").unlink()
+    (runs["folder"] / "run.toml").mkdir()
+    (runs["torn"] / "run.toml").write_bytes(b"\xff\x00")
+    (runs["newer"] / "run.toml").write_text("schema = 2\n")
+    (runs["submissions"] / "submissions").write_text("a file")
+    stat = Path.stat
+
+    def stale(path: Path, **options: bool) -> os.stat_result:
+        if path.parent == runs["stale"]:
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    told = call("status")
+    lines = dict(line.split("  ", 1) for line in told.out.splitlines())
+    assert (told.code, list(lines)) == (0, [str(run) for run in reversed(runs.values())])
+    words = {name: lines[str(run)] for name, run in runs.items()}
+    assert words["oldest"] == words["latest"] == "0 of 0 stages done"
+    assert words["folder"].startswith("cannot be read: Is a directory: ")
+    assert words["stale"] == f"cannot be read: Stale file handle: {runs['stale']}/run.toml"
+    assert "damaged" in words["torn"] and "schema 2, this version reads 1" in words["newer"]
+    assert words["submissions"].startswith("cannot be read: Not a directory: ")
+
+
+@pytest.mark.usefixtures("no_temp_folder")
+def test_each_line_is_printed_as_soon_as_its_run_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SYNTHCLIP_RUN", raising=False)
+    for name in ("a", "b"):
+        remember_run(tmp_path / name)
+    printed_before = []
+
+    def look(run: Run) -> RunLine:
+        assert isinstance(sys.stdout, io.StringIO)
+        printed_before.append(sys.stdout.getvalue())
+        return RunLine("well", "done")
+
+    monkeypatch.setattr("synthclip_hpc.monitor.summary.run_in_a_line", look)
+    assert call("status").code == 0
+    assert printed_before == ["", f"{tmp_path}/b  well\n"]
+
+
+@pytest.mark.usefixtures("no_temp_folder")
+def test_where_all_recent_runs_are_gone_it_is_told_how_to_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SYNTHCLIP_RUN", raising=False)
+    remember_run(tmp_path / "gone")
+    told = call("status")
+    assert told.code == 2 and told.out == "" and "no run here" in told.err
+
+
+@pytest.mark.usefixtures("no_temp_folder")
 def test_recent_runs_are_kept_latest_first_and_not_for_ever(app: App, tmp_path: Path) -> None:
     runs = [tmp_path / f"run {n}" for n in range(KEPT + 3)]
     for run in runs:
@@ -102,63 +161,3 @@ def test_recent_runs_are_kept_latest_first_and_not_for_ever(app: App, tmp_path: 
     assert recent_runs() == runs[::-1][:KEPT]
     remember_run(runs[10])
     assert recent_runs()[0] == runs[10] and len(recent_runs()) == KEPT
-
-
-@pytest.mark.parametrize("ending", ["q", "SIGTERM"])
-def test_a_real_terminal_is_put_right_when_the_screen_ends(ending: str) -> None:
-    pytest.importorskip("textual")
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "synthclip_hpc.status", "demo=true"],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        cwd=REPOSITORY,
-        env=environment(TERM="xterm-256color", COLUMNS="80", LINES="24"),
-        start_new_session=True,
-    )
-    os.close(slave)
-    try:
-        seen = read_until(master, b"captions")
-        assert ALTERNATE in seen and NORMAL not in seen
-        if ending == "q":
-            os.write(master, b"q")
-        else:
-            process.send_signal(signal.SIGTERM)
-        assert NORMAL in read_until(master, NORMAL)
-        drain(master, process)
-        assert process.returncode == (0 if ending == "q" else 128 + signal.SIGTERM)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        os.close(master)
-
-
-def has_more(terminal: int, patience_s: float) -> bool:
-    """Tell whether there is something to read; by poll, as select knows no descriptors from 1,024 on."""
-    waiting = select.poll()
-    waiting.register(terminal, select.POLLIN)
-    return bool(waiting.poll(1000 * patience_s))
-
-
-def read_until(terminal: int, wanted: bytes, patience_s: float = 120.0) -> bytes:
-    """Return what was written to a terminal up to something; AssertionError when it does not come."""
-    seen, deadline = b"", time.monotonic() + patience_s
-    while wanted not in seen:
-        assert time.monotonic() < deadline, seen[-2000:]
-        if has_more(terminal, 1.0):
-            seen += os.read(terminal, 65536)
-    return seen
-
-
-def drain(terminal: int, process: subprocess.Popen[bytes], patience_s: float = 120.0) -> None:
-    """Read on until the process has ended: it must not wait for its reader."""
-    deadline = time.monotonic() + patience_s
-    while process.poll() is None:
-        assert time.monotonic() < deadline
-        if has_more(terminal, 0.1):
-            try:
-                os.read(terminal, 65536)
-            except OSError:  # the other side is closed
-                process.wait(patience_s)

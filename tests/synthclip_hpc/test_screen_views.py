@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Tabs
 
 from synthclip_hpc.monitor.blame import Verdict
-from synthclip_hpc.monitor.parts import Alarm, ShardRow
+from synthclip_hpc.monitor.parts import Alarm, ShardRow, Span
 from synthclip_hpc.screen.app import VIEWS
 from synthclip_hpc.screen.log import TRACEBACK, LogLines
 from synthclip_hpc.screen.tables import KeyedTable
@@ -73,12 +73,46 @@ def test_the_overview_tells_alarms_and_what_to_press_and_how_far_a_stage_of_one_
     feed.set(stages=(train,), alarms=(Alarm("failed", "train/fit", "shard 0: out of memory"),))
 
     async def script(pilot: Pilot[Any]) -> None:
-        alarm, hint = text_of(pilot, "#alarms").splitlines()
-        assert alarm == "⚠ train/fit: shard 0: out of memory"
-        assert hint.startswith("3: what has failed   r: go on")
+        assert text_of(pilot, "#alarms") == "⚠ train/fit: shard 0: out of memory"
+        assert text_of(pilot, "#press").startswith("3: what has failed   r: go on")
         assert "train ▶25%" in text_of(pilot, "#strip")
 
     drive(screen(feed), script)
+
+
+@pytest.mark.parametrize(
+    ("size", "numbers"),
+    [
+        ((160, 48), ["12,345/30,000", "12,345,678/30,000,000"]),
+        ((80, 24), ["12,345/30,000", "1,234", "2d 00h to 3d 05h"]),
+        ((60, 20), ["12.3k/30k", "1234", "48h-77h"]),
+        ((40, 16), ["41", "48h-77h"]),
+        ((20, 16), ["41"]),
+    ],
+    ids=str,
+)
+def test_a_large_run_is_shown_by_what_fits_with_what_to_press_below_many_alarms(
+    size: tuple[int, int], numbers: list[str]
+) -> None:
+    feed = SetFeed()
+    large = dataclasses.replace(
+        next(stage for stage in feed.snapshot.stages if stage.name == "render"),
+        state="running", shards_done=12_345, shards_total=30_000, items_done=12_345_678, items_total=30_000_000,
+        items_per_s=1234.4, eta_now=Span(172_800.0, 277_200.0),
+    )  # fmt: skip
+    waiting = dataclasses.replace(large, name="merge", state="waiting", shards_done=0, shards_total=0)
+    feed.set(stages=(large, waiting), alarms=(Alarm("failed", "render/draw", "many words " * 20),) * 20)
+
+    async def script(pilot: Pilot[Any]) -> None:
+        row = rows_of(pilot, "#stages")[0]
+        assert row[2 : 2 + len(numbers)] == numbers
+        table, press = pilot.app.query_one("#stages", KeyedTable), pilot.app.query_one("#press")
+        assert size[0] < 34 or table.virtual_size.width <= size[0]
+        assert table.region.height >= 2 and press.region.height == 1 and press.region.bottom < size[1]
+        assert text_of(pilot, "#press").startswith("20 alarms; 3: what has failed")
+        assert "merge … →" in text_of(pilot, "#strip")
+
+    drive(screen(feed), script, size)
 
 
 def test_a_cell_that_grows_makes_its_column_wider() -> None:
@@ -184,7 +218,7 @@ def test_the_failures_view_shows_each_group_and_all_of_the_selected_one() -> Non
     first = feed.snapshot.failures[0]
     kind = first.fingerprint._replace(type="ValueError", frame="synthclip_hpc/models/tokens.py:encode")
     verdict = Verdict("shard", ("7",), "7 failed on two nodes")
-    groups = (first, dataclasses.replace(first, number=2, fingerprint=kind, verdict=verdict))
+    groups = (first, dataclasses.replace(first, id="00c0ffee", fingerprint=kind, verdict=verdict))
     feed.set(failures=groups)
 
     async def script(pilot: Pilot[Any]) -> None:
@@ -192,7 +226,7 @@ def test_the_failures_view_shows_each_group_and_all_of_the_selected_one() -> Non
         await pilot.pause()
         rows = rows_of(pilot, "#groups")
         assert [row[:4] for row in rows] == [
-            [str(one.number), str(one.count), one.phase, one.fingerprint.type] for one in groups
+            [one.id, str(one.count), one.phase, one.fingerprint.type] for one in groups
         ]
         await pilot.press("j")
         await pilot.pause()

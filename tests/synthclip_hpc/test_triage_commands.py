@@ -6,16 +6,23 @@ import json
 import os
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sharding.journal import Journal
 from sharding.plan import load_plan
+from synthclip_hpc.log_files import log_of
+from synthclip_hpc.monitor.failures import group_id
+from synthclip_hpc.monitor.fingerprint import Fingerprint
+from synthclip_hpc.monitor.lives import Life
+from synthclip_hpc.monitor.story import Story
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.processes import identify
 from synthclip_hpc.submissions import update
 from synthclip_hpc.triage.choice import shown
+from synthclip_hpc.triage.reading import log_path
 from synthclip_hpc.work import Bench, bound_inputs, work
 from tests.synthclip_hpc.app import App, tree
 from tests.synthclip_hpc.test_slurm_submission import row
@@ -23,6 +30,9 @@ from tests.synthclip_hpc.test_slurm_submission import row
 # 20 shards with one caption each, 4 elements: element e has the shards e, e + 4, ...
 SMALL = ("stage=captions", "concepts.limit=20", "captions.shard_items=1", "cluster=slurm", "slurm.elements=4")
 PHASE = ("captions", "write")
+CUDA = group_id("captions/write", Fingerprint("CudaError", "synthclip_hpc/x.py:draw", "device # lost at <hex>"))
+EMPTY = group_id("captions/write", Fingerprint("ValueError", "synthclip_hpc/x.py:draw", "caption # is empty"))
+MODEL = group_id("captions/write", Fingerprint("UserError", "", "no model in <path>"))
 
 
 class Recorded:
@@ -88,10 +98,10 @@ def told(recorded) -> dict[str, Any]:
     return dict(json.loads(outcome.out))
 
 
-def test_failures_are_grouped_numbered_and_say_whom_they_follow(told):
+def test_failures_are_grouped_and_say_whom_they_follow(told):
     assert told["schema"] == 1
     cuda, empty, model = told["groups"]
-    assert [group["number"] for group in told["groups"]] == [1, 2, 3]
+    assert [group["id"] for group in told["groups"]] == [CUDA, EMPTY, MODEL]
     assert (cuda["type"], cuda["frame"], cuda["pattern"]) == (
         "CudaError",
         "synthclip_hpc/x.py:draw",
@@ -103,7 +113,7 @@ def test_failures_are_grouped_numbered_and_say_whom_they_follow(told):
     assert (empty["follows"], empty["shards"], empty["sample"]["message"]) == ("neither", [2], "caption 77 is empty")
     # An attempt that failed as a whole concerns all that it was given.
     assert (model["count"], model["pattern"], model["shards"]) == (1, "no model in <path>", [3, 7, 11, 15, 19])
-    assert told["blamed_nodes"] == {"n1": [1]}
+    assert told["blamed_nodes"] == {"n1": [CUDA]}
 
 
 def test_failures_end_with_what_to_type(recorded):
@@ -111,9 +121,9 @@ def test_failures_end_with_what_to_type(recorded):
     log.write_text("words\n")
     said = recorded.app("failures").out
     at = f"run={recorded.app.path}"
-    assert f"next: python -m synthclip_hpc.resume only=group:1 exclude=n1 {at}\n" in said
-    assert f"next: python -m synthclip_hpc.resume only=group:2 {at}\n" in said
-    assert f"nodes to leave alone: n1 (group 1)\n  python -m synthclip_hpc.resume exclude=n1 {at}\n" in said
+    assert f"next: python -m synthclip_hpc.resume only=group:{CUDA} exclude=n1 {at}\n" in said
+    assert f"next: python -m synthclip_hpc.resume only=group:{EMPTY} {at}\n" in said
+    assert f"nodes to leave alone: n1 (group {CUDA})\n  python -m synthclip_hpc.resume exclude=n1 {at}\n" in said
     assert f"log: {log} (attempt 101_1_0)" in said
     assert "follows the node n1: on n1 4 of 4 tries failed, elsewhere 0 of 9" in said
 
@@ -123,8 +133,8 @@ def test_a_group_whose_shards_are_done_by_now_asks_for_nothing(recorded):
     recorded.finish("201_0_0", 1, 5, 9, 13)
     said = recorded.app("failures").out
     assert "shards: 1, 5, 9, 13 (all done by now)" in said
-    assert "group:1" not in said and "nodes to leave alone" not in said
-    refused = recorded.app("resume", "cluster=slurm", "only=group:1")
+    assert "only=group:" + CUDA not in said and "nodes to leave alone" not in said
+    refused = recorded.app("resume", "cluster=slurm", f"only=group:{CUDA}")
     assert refused.code == 2
     assert "none of this group's shards of captions/write is missing any more" in refused.err
 
@@ -138,12 +148,60 @@ def test_an_attempt_that_slurm_ended_for_want_of_memory_is_a_failure_of_the_shar
     end = int(recorded.clock - 700)
     fake_slurm.answer("sacct", {"stdout": f"101_3|OUT_OF_MEMORY|{end - 200}|{end}|n3|0:125\n"})
     groups = json.loads(recorded.app("failures", "json=true").out)["groups"]
-    # Last in spite of its time: without accounting's answer the others have the same numbers.
+    # Last in spite of its time: without accounting's answer it is not there.
     assert [group["type"] for group in groups] == ["CudaError", "ValueError", "UserError", "Crash"]
     assert (groups[3]["pattern"], groups[3]["shards"], groups[3]["nodes"]) == ("OUT_OF_MEMORY", [7], {"n3": 1})
     assert [words[words.index("-j") + 1] for words in fake_slurm.arguments("sacct")] == ["101_3"]
-    assert recorded.app("resume", "cluster=slurm", "only=group:4").code == 0
+    assert recorded.app("resume", "cluster=slurm", f"only=group:{groups[3]['id']}").code == 0
     assert resubmitted(recorded.app) == [7]
+
+
+def test_a_line_of_another_shape_hides_nothing_of_the_rest(recorded):
+    before = recorded.app("failures").out
+    path = recorded.app.run.phase(*PHASE).journal_path("101_2_0")
+    odd = [
+        {"event": "note", "time": None},
+        {"event": "shard_start", "time": None, "shard": 10, "resumed_items": 0},
+        {"event": "shard_start", "time": recorded.clock, "shard": "x", "resumed_items": 0},
+        {"event": "gave_up", "time": recorded.clock, "element": [], "cause": "unknown", "count": 2, "limit": 1},
+        {"event": "start", "time": recorded.clock, "job": "101", "index": {}, "restart": 0, "element": []},
+    ]
+    with path.open("a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in odd)
+    assert recorded.app("failures").out == before
+    assert recorded.app.status()["stages"]["captions"]["events_unread"] == len(odd)
+    for words in (("why", "shard=captions/10"), ("status", "once=true"), ("clean", "dry-run=true")):
+        assert recorded.app(*words).code == 0, words
+
+
+def test_the_log_of_a_refused_seal_is_that_of_the_seal_job(recorded):
+    refused = {"reason": "incomplete", "num_missing": 0, "missing": [], "message": "2 rows too many"}
+    recorded.tell("102_seal_0", "start", job="102", index="seal", role="seal", submission="00001-captions", node="n0")
+    recorded.tell("102_seal_0", "end", **refused)
+    log = recorded.app.run.logs("captions") / "00001-captions_seal_102.log"
+    log.write_text("words\n")
+    groups = json.loads(recorded.app("failures", "json=true").out)["groups"]
+    assert [group["sample"]["log"] for group in groups] == [None, None, None, str(log)]
+
+
+def test_logs_are_found_by_their_recorded_name_in_the_runs_own_folder_and_a_chains_by_its_first(app, at_once):
+    words = ("stage=captions,balance", "concepts.bank=emoji", "concepts.limit=40", "balance.target=20", "cluster=local")
+    assert app("submit", *words).code == 0
+    first, second = app.submissions()[0], app.submissions()[-1]
+    for one in (first, second):
+        update(one, supervisor=identify(os.getpid()))
+    known = app.submissions()
+    logs = app.run.logs(first.stage)
+
+    def found(attempt: str, submission: str, element: int | None = None) -> Path | None:
+        return log_path(app.run, Life(Story(attempt, submission=submission), element=element), known)
+
+    assert found("local1_0_0", first.name, 0) == logs / f"{first.name}_0.log"
+    assert found("local2_seal_0", second.name) == logs / f"{first.name}_supervisor.log"
+    assert found("local1_0_0", "") is None
+    slurm = update(first, cluster="slurm", log=f"/where/it/was/{first.name}_of_%A_at_%a.log")
+    made = log_of(app.run, slurm, role="work", job="101", index=3, element=3)
+    assert made == logs / f"{first.name}_of_101_at_3.log"
 
 
 def test_a_run_without_failures_says_so_and_no_run_is_a_mistake(app, at_once):
@@ -162,9 +220,9 @@ def resubmitted(app: App) -> list[int]:
 @pytest.mark.parametrize(
     ("only", "shards"),
     [
-        ("group:1", [1, 5, 9, 13]),
-        ("group:2", [2]),
-        ("group:3", [3, 7, 11, 15, 19]),
+        (f"group:{CUDA}", [1, 5, 9, 13]),
+        (f"group:{EMPTY}", [2]),
+        (f"group:{MODEL}", [3, 7, 11, 15, 19]),
         ("failed", [1, 2, 3, 5, 7, 9, 11, 13, 15, 19]),  # not 17: its element had ended before it came to it
         ("shards:7,9-11,1", [1, 7, 9, 11]),
         ("shards:captions/17", [17]),
@@ -200,11 +258,11 @@ def test_the_last_attempt_decides_whether_a_shard_has_failed(recorded):
 
 
 REFUSED = [
-    ("group:4", "no such group; the run has groups 1 to 3"),
-    ("group:x", "'x' is no number of a group"),
-    ("group:", "write only=failed, group:NUMBER"),
-    ("", "write only=failed, group:NUMBER"),
-    ("all", "write only=failed, group:NUMBER"),
+    ("group:1", f"no such group; the run has the groups {CUDA}, {EMPTY}, {MODEL}; see: python -m"),
+    (f"group:{CUDA[:-1]}", "no such group"),
+    ("group:", "write only=failed, group:ID"),
+    ("", "write only=failed, group:ID"),
+    ("all", "write only=failed, group:ID"),
     ("shards:0", "of captions/write already done: 0;"),
     ("shards:0-8", "of captions/write already done: 0,4,6,8;"),
     ("shards:20", "captions/write has the shards 0 to 19, not 20"),
@@ -230,7 +288,7 @@ def test_shards_at_work_are_not_submitted_again(recorded, fake_slurm):
     app = recorded.app
     update(app.submissions()[0], state="submitted")
     fake_slurm.answer("squeue", {"stdout": row("101", app.submissions()[0].job_names[0], "RUNNING", index=1)})
-    outcome = app("resume", "cluster=slurm", "only=group:2")
+    outcome = app("resume", "cluster=slurm", f"only=group:{EMPTY}")
     assert outcome.code == 2
     assert "captions/write is at work as 00001-captions" in outcome.err
     assert len(app.submissions()) == 1
@@ -268,13 +326,13 @@ def excluded(script: str) -> str | None:
 
 def test_excluded_nodes_are_added_to_the_profiles_recorded_and_forgotten_by_the_next_command(recorded, fake_slurm):
     app = recorded.app
-    assert app("resume", "cluster=slurm", "only=group:1", "exclude=n1, n[4-7,9]", "slurm.exclude=bad1").code == 0
+    assert app("resume", "cluster=slurm", f"only=group:{CUDA}", "exclude=n1, n[4-7,9]", "slurm.exclude=bad1").code == 0
     array, seal = fake_slurm.scripts()[2:]
     assert (excluded(array), excluded(seal)) == ("bad1,n1,n[4-7,9]", "bad1,n1,n[4-7,9]")
     assert app.submissions()[1].config.slurm.exclude_also == "n1,n[4-7,9]"
     assert app.run.load_config().slurm.exclude_also is None
     update(app.submissions()[1], state="ended")
-    assert app("resume", "cluster=slurm", "only=group:2").code == 0
+    assert app("resume", "cluster=slurm", f"only=group:{EMPTY}").code == 0
     assert [excluded(script) for script in fake_slurm.scripts()[4:]] == ["bad1", "bad1"]
 
 
@@ -286,11 +344,11 @@ def test_exclude_alone_goes_on_with_everything_that_is_missing(recorded, fake_sl
 
 def test_a_dry_run_counts_what_only_takes_and_shows_the_excluded_nodes(recorded, fake_slurm):
     before = tree(recorded.app.path)
-    outcome = recorded.app("resume", "cluster=slurm", "only=group:1", "exclude=n1", "dry-run=true")
+    outcome = recorded.app("resume", "cluster=slurm", f"only=group:{CUDA}", "exclude=n1", "dry-run=true")
     assert outcome.code == 0, outcome
     assert "#SBATCH --exclude=n1\n" in outcome.out
     assert "#SBATCH --array=0-3\n" in outcome.out
-    told = "group 1: CudaError: device # lost at <hex>\nonly=group:1: of captions/write 1,5,9,13\n"
+    told = f"group {CUDA}: CudaError: device # lost at <hex>\nonly=group:{CUDA}: of captions/write 1,5,9,13\n"
     assert outcome.out.startswith(told)
     assert tree(recorded.app.path) == before
 
@@ -314,7 +372,7 @@ def test_a_local_run_has_no_nodes_to_exclude(app, at_once):
 def story(recorded, fake_slurm) -> dict[str, Any]:
     """Shard 1: failed on n1; then, in the next submission, preempted, and still open."""
     app = recorded.app
-    assert app("resume", "cluster=slurm", "only=group:1", "exclude=n1").code == 0
+    assert app("resume", "cluster=slurm", f"only=group:{CUDA}", "exclude=n1").code == 0
     again = app.submissions()[1].name
     recorded.begin("103_0_0", "n2", again)
     recorded.tell("103_0_0", "shard_start", shard=1, resumed_items=0)

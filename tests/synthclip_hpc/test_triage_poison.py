@@ -63,7 +63,7 @@ def test_shards_that_fail_by_themselves_are_grouped_resubmitted_alone_and_done_o
     assert (crash["type"], crash["pattern"], crash["count"], crash["open"]) == ("Crash", "SIGABRT", 2, [9])
     assert (crash["follows"], crash["blamed"]) == ("shard", ["9"])
 
-    again = app("resume", f"only=group:{poison['number']}", "wait=true")
+    again = app("resume", f"only=group:{poison['id']}", "wait=true")
     assert again.code == 1
     assert [one.shards() for one in app.submissions()[1:]] == [[4]]
     poison = next(group for group in groups(app) if group["type"] == "ValueError")

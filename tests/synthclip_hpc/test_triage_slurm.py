@@ -22,9 +22,9 @@ def test_a_bad_node_and_a_bad_shard_are_told_apart_left_alone_and_the_run_comple
     assert (node["count"], node["nodes"], node["pattern"]) == (4, {"n2": 4}, "CUDA error # at <hex>")
     assert (node["follows"], node["blamed"]) == ("node", ["n2"])
     assert found["ValueError"]["follows"] == "neither"  # tried once
-    assert node["command"].startswith(f"python -m synthclip_hpc.resume only=group:{node['number']} exclude=n2 ")
+    assert node["command"].startswith(f"python -m synthclip_hpc.resume only=group:{node['id']} exclude=n2 ")
 
-    again = app("resume", f"only=group:{node['number']}", "exclude=n2", "cluster=auto", "wait=true")
+    again = app("resume", f"only=group:{node['id']}", "exclude=n2", "cluster=auto", "wait=true")
     assert f"4 of {len(CONCEPTS) // 2} shards" in again.out
     app("resume", "exclude=n2", "cluster=auto", "wait=true")
     found = {group["type"]: group for group in groups(app)}

@@ -16,8 +16,8 @@ from sharding.marker import Counts, Promise
 from sharding.plan import Plan, ShardRange
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.evaluation.places import FEATURES
-from synthclip_hpc.evaluation.results import SUFFIX, planned_cells, read_cell
-from synthclip_hpc.evaluation.settings import check_settings
+from synthclip_hpc.evaluation.results import SUFFIX, planned_cells, planned_remarks, read_cell
+from synthclip_hpc.evaluation.settings import check_settings, glyph_sets_of, words
 from synthclip_hpc.stages.phase import Estimate, Phase, ShardTask, Sources
 
 if TYPE_CHECKING:
@@ -31,24 +31,25 @@ _HELD = ("device", "precision", "threads", "batch_items")
 
 def layout(config: RunConfig, sources: Sources) -> Plan:
     """One cell a shard. Raises UserError for bad values, and for data and models that are not there or not whole."""
-    from synthclip_hpc.evaluation.cells import cells_of
+    from synthclip_hpc.evaluation.cells import matrix_of
     from synthclip_hpc.evaluation.data_sets import data_sets_of
     from synthclip_hpc.evaluation.models import models_of
 
     check_settings(config.eval)
     models, sets = models_of(config), data_sets_of(config.eval)
-    cells = cells_of(config.eval, models, sets)
+    found = matrix_of(config.eval, models, sets)
     return Plan(
         stage="eval",
         phase="cells",
         kind="map",
-        num_items=len(cells),
+        num_items=len(found.cells),
         shard_items=1,
         suffix=SUFFIX,
         identity={
             **{f"eval.{name}": getattr(config.eval, name) for name in _HELD},
             "models": [model.identity() for model in models],
-            "cells": [cell.to_json() for cell in cells],
+            "cells": [cell.to_json() for cell in found.cells],
+            "remarks": [remark.to_json() for remark in found.remarks],
         },
     )
 
@@ -103,6 +104,8 @@ def promise(config: RunConfig) -> Promise:
 
 def estimate(config: RunConfig) -> Estimate:
     """Return what a cell costs, from a glyph set to the linear probe of SUN397."""
+    if config.eval.device == "cpu" and glyph_sets_of(config.eval) == words(config.eval.datasets):
+        return Estimate((2e3, 1e5), (1, 30), "measured: glyph sets, a small model on one CPU core")
     if config.eval.device == "cpu":
         return Estimate((2e3, 1e5), (3, 3600), "measured: small models on one CPU core; guessed: large data sets")
     return Estimate((2e3, 1e5), (20, 1800), "guessed: 10,000 to 100,000 images, ViT-B/16", device="GPU")
@@ -115,11 +118,19 @@ def tidy(directory: PhaseDirectory, plan: Plan) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def remarks(plan: Plan) -> list[str]:
+    """Return which tasks are left out on which data sets, and what is not to be compared, each with the reason."""
+    from synthclip_hpc.evaluation.fitting import lines_of, worth_telling
+
+    return lines_of(worth_telling(planned_remarks(plan), planned_cells(plan)))
+
+
 def summary(directory: PhaseDirectory, plan: Plan) -> list[str]:
     """Return what a command tells of the results."""
     from synthclip_hpc.evaluation.summary import table_of
 
-    return table_of([read_cell(directory.data_path(shard, plan.suffix)) for shard in range(plan.num_shards)])
+    cells = [read_cell(directory.data_path(shard, plan.suffix)) for shard in range(plan.num_shards)]
+    return [*table_of(cells), *remarks(plan)]
 
 
 PHASE = Phase(
@@ -137,5 +148,6 @@ PHASE = Phase(
     weights=weights,
     check_place=check_place,
     check_sealed=tidy,
+    remarks=remarks,
     summary=summary,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +15,12 @@ from sharding.files import make_directory, replace_file
 from sharding.marker import Counts
 from sharding.plan import Plan
 from synthclip_hpc.config import RunConfig
-from synthclip_hpc.config.eval import GLYPH_SETS
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.evaluation.cells import LONG_TAIL, splits_of
-from synthclip_hpc.evaluation.data_sets import Facts, data_sets_of, facts_of
+from synthclip_hpc.evaluation.cells import is_drawn
+from synthclip_hpc.evaluation.fitting import LONG_TAIL
 from synthclip_hpc.evaluation.match_counts import captions_of, match_counts
 from synthclip_hpc.evaluation.models import Model, words_of
+from synthclip_hpc.evaluation.on_node import facts_here, folder_here
 from synthclip_hpc.evaluation.places import features_folder, set_folder
 from synthclip_hpc.evaluation.results import SUFFIX, planned_cells
 from synthclip_hpc.evaluation.reusing import Reuse
@@ -71,7 +70,7 @@ class Evaluator:
     def _record(self, work: Work) -> tuple[dict[str, Any], str | None]:
         if self._reuse and work.match_counts is None:  # other captions, other counts
             model, _, _ = ModelAndData(**work.given()).opened()
-            taken = self._reuse.take(head_of(work, model.sha256))
+            taken = self._reuse.take(head_of(work, model.identity))
             if taken is not None:
                 return taken[1], taken[0]
         return record_of(work), None
@@ -79,7 +78,7 @@ class Evaluator:
     def _work(self, cell: Mapping[str, Any], task: ShardTask) -> Work:
         scratch = task.directory.staged_path(task.shard.index, task.attempt, SUFFIX).parent / f"files-{task.attempt}"
         make_directory(scratch)
-        folder = self._folder(cell["dataset"])
+        folder = self._folder(cell)
         model = self._models[cell["model"]]
         if model.name not in self._words:
             self._words[model.name] = words_of(self._run, self._config.eval, model, self._epochs)
@@ -88,7 +87,7 @@ class Evaluator:
             model=model,
             words=self._words[model.name],
             folder=folder,
-            facts=self._facts(cell, folder),
+            facts=facts_here(cell, folder),
             settings=self._config.eval,
             features=features_folder(self._run),
             scratch=scratch,
@@ -101,21 +100,6 @@ class Evaluator:
             return None
         return match_counts(tables, open_folder(folder).classnames, self._config.balance.case)
 
-    def _folder(self, name: str) -> Path:
-        if name in GLYPH_SETS:
-            return set_folder(self._run, name)
-        try:
-            return {one.name: one.folder for one in data_sets_of(self._config.eval)}[name] or Path()
-        except UserError as error:
-            raise UserError(f"on node {os.uname().nodename}: {error}") from error
-
-    def _facts(self, cell: Mapping[str, Any], folder: Path) -> Facts:
-        """Look at the data. Raises UserError when they are not the planned ones."""
-        found = facts_of(folder)
-        sha256 = found.sha256(splits_of(cell["task"]))
-        if cell["sha256"] not in (None, sha256):
-            raise UserError(
-                f"{folder}: {cell['dataset']} has changed since the evaluation was planned (planned {cell['sha256']}, "
-                f"found {sha256}); restore it, or evaluate in a new run"
-            )
-        return found
+    def _folder(self, cell: Mapping[str, Any]) -> Path:
+        name = cell["dataset"]
+        return set_folder(self._run, name) if is_drawn(cell) else folder_here(self._config.eval, name)

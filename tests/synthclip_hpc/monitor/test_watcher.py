@@ -287,6 +287,32 @@ def test_a_done_phase_stays_open_until_accounting_has_told_of_those_that_vanishe
     assert len(fake_slurm.calls("sacct")) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "hours", "kinds"),
+    [("Slurm accounting storage is disabled", 0.0, []), ("slurmdbd: Connection refused", 1.1, ["queue"])],
+)
+def test_a_done_phase_that_accounting_never_tells_of_is_settled_in_the_end(
+    app: App, fake_slurm: FakeSlurm, listings: Counter[str], error: str, hours: float, kinds: list[str]
+) -> None:
+    shape = Shape(num_shards=16, num_done=16, num_elements=8, shard_items=10, progress_events=4)
+    run = write_run(app.path, shape)
+    fake_slurm.answer("sacct", {"exit": 1, "stderr": f"{error}\n"})
+    now = time.time() + 60
+    watcher = Watcher(run, clock=lambda: now)
+    snapshot = watcher.look()
+    assert captions(snapshot).unknown == 4
+    assert error in (snapshot.sources["sacct"].error or "")
+    # That a cluster keeps no accounting is nothing to mend.
+    assert [alarm.kind for alarm in snapshot.alarms if alarm.where == "sacct"] == kinds
+    assert (watcher.watch("captions/write").settled is None) == bool(hours)
+    now += 3600 * hours
+    watcher.look()
+    before = listings["write"]
+    now += 60
+    assert captions(watcher.look()).unknown == 4
+    assert listings["write"] == before
+
+
 def test_every_key_of_a_phase_names_its_source_and_every_source_its_age(run: Run) -> None:
     snapshot = Watcher(run).look()
     for field in dataclasses.fields(PhaseStatus):
