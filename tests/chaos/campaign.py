@@ -59,8 +59,12 @@ def played(
     run_seed: int,
     begin: Callable[[Stage], None],
     play: Callable[[Stage], None],
+    late_kills: Sequence[tuple[str, str]] = (),
 ) -> Campaign:
-    """Prepare the run, `begin` and `play` it, let it finish, and leave the cluster whole. Raises CampaignFailed."""
+    """Prepare the run, `begin` and `play` it, let it finish, and leave the cluster whole. Raises CampaignFailed.
+
+    `late_kills`: phases of which a worker is killed while the run finishes.
+    """
     product = Product(run, ("cluster=slurm", "slurm.profile=onemachine"), lab.environment())
     place = Field(Cluster(lab), run, rng, say, scenario.begun)
     began = time.monotonic()
@@ -72,7 +76,7 @@ def played(
         begin(stage)
         with stage.watch:
             play(stage)
-            _finish(stage, scenario, began + scenario.timeout_s)
+            _finish(stage, scenario, late_kills, began + scenario.timeout_s)
         stage.watch.look()
     except ProductFailed as error:
         raise CampaignFailed(f"{error}\n{told(stage)}") from error
@@ -146,10 +150,10 @@ def _at_work(place: Field, product: Product, stage: str) -> int:
     return sum(1 for one in phases if one[0] == stage and not product.is_sealed(*one))
 
 
-def _finish(stage: Stage, scenario: Scenario, deadline: float) -> None:
+def _finish(stage: Stage, scenario: Scenario, late_kills: Sequence[tuple[str, str]], deadline: float) -> None:
     """Resume until the last phase is sealed and nothing of the run is alive; kill what is to be killed late."""
     place, product = stage.place, stage.product
-    late = LateKills(product, scenario.late_kills, place.workers, place.rng, scenario.late_s)
+    late = LateKills(product, late_kills, place.workers, place.rng, scenario.late_s)
     while True:
         if time.monotonic() > deadline:
             raise CampaignFailed(f"not sealed in time\n{told(stage)}")

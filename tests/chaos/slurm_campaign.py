@@ -40,7 +40,7 @@ def run_on_slurm(
             if number + 1 < len(order):
                 _break(stage, between[number % len(between)], scenario, order, number + 1)
 
-    return played(lab, scenario, run, bank, rng, say, run_seed, begin, play)
+    return played(lab, scenario, run, bank, rng, say, run_seed, begin, play, scenario.late_kills)
 
 
 def _start_act(
