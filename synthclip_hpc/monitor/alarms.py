@@ -81,19 +81,21 @@ def _of_phase(key: str, phase: PhaseStatus, scene: Scene) -> Iterable[Alarm]:
             f"{first.node or '?'} {first.silent_s / 60:.0f} minutes ago: look at its log",
         )
     running = [scene.stories[key][one.name] for one in phase.lives if one.state == "running" and one.gpu]
-    idle = [story for story in running if is_idle(story, scene.now)]
+    idle = [story for story in running if is_idle(story, scene.now, trains=phase.kind == "gang")]
     if idle:
         nodes = few(sorted({story.node for story in idle}), 5)
         yield Alarm("idle-gpu", key, f"{len(idle)} {_in_number('attempt', len(idle))} with idle GPUs, on {nodes}")
 
 
-def is_idle(story: Story, now: float) -> bool:
+def is_idle(story: Story, now: float, *, trains: bool = False) -> bool:
     """Tell whether a running attempt holds GPUs that had nothing to do over the last samples.
 
-    Before it is ready its GPUs wait for a model that is loaded, as they should.
+    Before it is ready, or where it `trains` before its first steps, GPUs wait for a model that is loaded, as they
+    should.
     """
     last = list(story.tally.gpu)[-_IDLE_SAMPLES:]
-    if story.ready_s is None or len(last) < _IDLE_SAMPLES or last[0].time < story.started + story.ready_s:
+    since = story.trains_since if trains else story.started + (story.ready_s or 0.0)
+    if story.ready_s is None or not since or len(last) < _IDLE_SAMPLES or last[0].time < since:
         return False
     # By the node's own clock, plus what has passed since its last word: hosts' clocks may differ.
     is_recent = story.heard - last[0].time + story.silent_s(now) <= _IDLE_FOR_S

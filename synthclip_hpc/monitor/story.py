@@ -41,6 +41,8 @@ class Story:
     """When it said that it ends, or was seen to have ended; 0 when nobody told."""
     ready_s: float | None = None
     """From its start until it could begin with the first shard."""
+    trains_since: float = 0.0
+    """When a training first told of its steps: its ranks start, meet and load long after it was ready; 0 before."""
     tally: Tally = field(default_factory=Tally)
     clock: NodeClock = field(default_factory=NodeClock)
     lost_events: int = 0
@@ -77,6 +79,8 @@ class Story:
             self.started = float(event["time"])
         elif name == "ready":
             self.ready_s = max(0.0, float(event["time"]) - self.started) if self.started else None
+        elif name == "training":
+            self.trains_since = self.trains_since or float(event["time"])
         elif name == "end":
             self.end_reason, self.ended = str(event["reason"]), float(event.get("time", 0.0))
             self.message = str(event.get("message") or self.message)

@@ -245,6 +245,17 @@ def test_gpus_are_idle_after_two_minutes_without_work_and_not_while_the_model_is
     assert not is_idle(with_gpu(*NOTHING_TO_DO, ready_s=950.0), 1000.0)
 
 
+def test_gpus_of_a_training_wait_until_its_first_steps() -> None:
+    story = with_gpu(*NOTHING_TO_DO)
+    assert not is_idle(story, 1000.0, trains=True)
+    for at in (950.0, 980.0):
+        story.tell({"event": "training", "time": at, "step": 1})
+    assert not is_idle(story, 1000.0, trains=True)
+    early = with_gpu(*NOTHING_TO_DO)
+    early.tell({"event": "training", "time": 890.0, "step": 1})
+    assert is_idle(early, 1000.0, trains=True)
+
+
 def test_samples_that_ended_say_nothing_of_gpus_now() -> None:
     assert not is_idle(with_gpu(*NOTHING_TO_DO), 1200.0)
     # The attempt goes on and is heard of, only its GPUs cannot be asked any more.
