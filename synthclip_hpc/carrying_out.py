@@ -50,7 +50,7 @@ def carry_out(
     while True:
         # What has started is laid out too: a key that changes its plan must be refused, or its plan replaced.
         affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
-        laid_out = plan_links(run, config, affected)
+        laid_out = plan_links(run, config, affected, stages)
         links = [_limited(link, only) for link in laid_out if link.phase.stage in stages]
         before, left = left, left_for_later(links, stages)
         if left and left == before:

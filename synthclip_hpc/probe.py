@@ -97,7 +97,7 @@ def _prepare(run: Run, config: RunConfig, options: ProbeOptions, cluster: str) -
         raise UserError(f"stage={options.stage}: name one stage to measure, e.g. stage=render")
     stages = with_upstream(run, config, wanted, False)
     affected = [stage for stage in STAGES if stage in {*stages, *started_stages(run)}]
-    laid_out = plan_links(run, config, affected)
+    laid_out = plan_links(run, config, affected, stages)
     links = [link for link in laid_out if link.phase.stage in stages]
     mine = [link for link in links if link.phase.stage == wanted[0] and _can_be_probed(link)]
     if not mine:

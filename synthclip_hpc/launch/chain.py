@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sharding.directory import PhaseDirectory
 from sharding.marker import is_done
@@ -20,6 +20,11 @@ from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import LayoutLater, Phase, Sources
 
 _READERS = 16
+_OTHERWISE = {
+    "eval": "\nIts model on other data, or by other tasks: python -m synthclip_hpc.submit stage=eval run=NEW "
+    "eval.checkpoints=none eval.model={run}/train/export eval.reuse={run}"
+}
+"""Stage -> how to have what was asked for all the same."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +103,16 @@ def refuse_drift(run: Run, links: Sequence[Link]) -> None:
             raise PlanDrift(planned, link.plan, f"run={run.path}: {link.phase.key}")
 
 
-def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]:
+def plan_links(run: Run, config: RunConfig, stages: Sequence[str], asked: Sequence[str]) -> list[Link]:
     """Lay out the stages and make sure that none has made something under another plan.
 
+    A phase that is finished, of a stage that was not asked for, keeps its plan whatever became of its sources since.
     Raises what `lay_out` raises, UserError when keys were changed that decide what was made, or PlanDrift when the same
     keys mean something else than they did.
     """
-    links = lay_out(config, stages, run)
+    links = [
+        _kept(run, config, link) if link.phase.stage not in asked else link for link in lay_out(config, stages, run)
+    ]
     try:
         refuse_drift(run, links)
     except PlanDrift as drift:
@@ -112,10 +120,18 @@ def plan_links(run: Run, config: RunConfig, stages: Sequence[str]) -> list[Link]
             raise UserError(
                 f"run={run.path}: it has started and keeps what decides its outputs:\n{changed}\n"
                 f"Leave these keys out, or use a new run directory (plan {drift.planned_hash[:16]}, "
-                f"asked {drift.asked_hash[:16]})"
+                f"asked {drift.asked_hash[:16]}){_OTHERWISE.get(drift.stage, '').format(run=run.path)}"
             ) from drift
         raise  # no key changed, but what one of them names
     return links
+
+
+def _kept(run: Run, config: RunConfig, link: Link) -> Link:
+    planned = load_plan(link.directory(run))
+    if planned is None or planned.hash == link.plan.hash or _changed_keys(run, config, link.phase.stage):
+        return link
+    finished = replace(link, plan=planned)
+    return finished if is_sealed(run, finished) else link
 
 
 def _changed_keys(run: Run, config: RunConfig, stage: str) -> str:

@@ -76,6 +76,17 @@ def test_the_cells_are_what_evals_measures_by_itself(app, at_once, place, tmp_pa
     assert app("verify").code == 0
 
 
+def test_data_that_changed_after_an_evaluation_leave_it_as_it_is(app, at_once, place):
+    assert evaluate(app, place, "eval.tasks=zero_shot", f"eval.datasets={place}/shapes").code == 0
+    (place / "shapes" / "zeroshot_classification_templates.txt").write_text("another {c}\n")
+    assert app("submit", "stage=report").code == 0  # builds on what was measured
+    again = app("submit", "stage=eval")
+    assert again.code == 2 and "cells[0].sha256: recorded" in again.words and "Traceback" not in again.words, again
+    other = app("submit", "stage=eval", "eval.tasks=few_shot")
+    assert other.code == 2 and "eval.tasks: the run has 'zero_shot', asked 'few_shot'" in other.words
+    assert f"eval.checkpoints=none eval.model={app.path}/train/export" in other.words
+
+
 def test_a_model_is_opened_once_and_its_features_are_made_once(app, at_once, place, monkeypatch):
     opened: list[str] = []
     from evals.model import open_model
