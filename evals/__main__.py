@@ -1,7 +1,7 @@
 """`python -m evals TASK key=value …`: one task on one data set, its result as strict JSON on stdout and in `out=`.
 
-Each task is a module with `PROTOCOL`, a dataclass `Options` and `run(options) -> dict`. Exit codes: 0 done, 1 the
-machine failed (a full disk), 2 a mistake in what was given.
+`--key value` is the same as `key=value`. Each task is a module with `PROTOCOL`, a dataclass `Options` and
+`run(options) -> dict`. Exit codes: 0 done, 1 the machine failed (a full disk), 2 a mistake in what was given.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] in _HELP:
         print(_overview())
         return 0
-    task, *words = argv
+    asks_help = any(word in _HELP for word in argv)
+    task, given = split_words([word for word in argv if word not in _HELP], "the task")
     if task not in TASKS:
         raise EvalError(f"{task}{nearest(task, TASKS)}: no such task; valid are {', '.join(TASKS)}")
     module = importlib.import_module(f"evals.{task}")
-    if any(word in _HELP for word in words):
+    if asks_help:
         print(_task_help(task, module))
         return 0
-    given = split_words(words)
     out = given.pop("out", "")
     file = Path(out).expanduser() if out else None
     if file is not None and not file.absolute().parent.is_dir():
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 def _overview() -> str:
     lines = [
-        "usage: python -m evals TASK key=value … [out=FILE]",
+        "usage: python -m evals TASK key=value … [out=FILE]   (--key value is the same)",
         "",
         "tasks (python -m evals TASK --help tells its keys):",
     ]

@@ -40,6 +40,8 @@ class Arrays:
 def read_arrays(path: Path) -> Arrays:
     """Read and check an .npz file. Raises EvalError naming the file, the array and what is wrong with it."""
     try:
+        if not _is_numpys(path):
+            raise EvalError(f"features={path}: no .npz file; {_NEXT}")
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise EvalError(f"features={path}: a single array, no .npz file; {_NEXT}")
@@ -62,6 +64,12 @@ def read_arrays(path: Path) -> Arrays:
         return check_arrays(found)
     except EvalError as error:
         raise EvalError(f"features={path}: {error}") from None
+
+
+def _is_numpys(path: Path) -> bool:
+    """Return whether a file begins as numpy's do; of others numpy tells only that they may be pickles."""
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"PK", b"\x93NUMPY"))
 
 
 def check_arrays(found: Mapping[str, np.ndarray]) -> Arrays:

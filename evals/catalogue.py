@@ -7,18 +7,24 @@ are the data sets' own pages and, for counts of CLIP_benchmark's folders, DataCo
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
+from evals.catalogue_checks import check_collections, check_entry
 from evals.errors import EvalError, nearest
-from evals.templates import NAMED, named_templates
+from evals.templates import named_templates
 
 _DATA = "catalogue_data"
+_SUFFIX = ".toml"
 _COLLECTIONS = "collections"
+_FIRST = ("paper", "robustness")
+"""Collections whose data sets are named before all others."""
 _HUB_PREFIX = "wds_"
 
 
@@ -83,7 +89,7 @@ class DataSetInfo:
         """Return the expected number of images of a split, 0 where it has no such split."""
         return self.splits.get(split, (0,))[0]
 
-    def check_images(self, found: Mapping[str, int], place: str | Path, advice: str = "") -> None:
+    def check_images(self, found: Mapping[str, int], place: str | Path, advice: str) -> None:
         """Raise EvalError, which ends in `advice`, where numbers of images by split are not those of this data set.
 
         A folder may keep a part of train as val: then the two together count.
@@ -94,16 +100,13 @@ class DataSetInfo:
         for split, count in found.items():
             if count not in self.splits.get(split, (count,)):
                 expected = " or ".join(f"{number:,}" for number in self.splits[split])
-                told = advice or f"make it anew: python -m evals.prepare {self.name} root=DIR source=…"
-                raise EvalError(f"{place}: {count:,} images in {split}, but {self.name} has {expected}; {told}")
+                raise EvalError(f"{place}: {count:,} images in {split}, but {self.name} has {expected}; {advice}")
 
 
 def names() -> list[str]:
-    """Return the names of all data sets, those of the paper's tables first, in their order."""
-    files = resources.files("evals").joinpath(_DATA).iterdir()
-    rest = {path.name.removesuffix(".toml") for path in files} - {_COLLECTIONS}
-    first = [name for group in ("paper", "robustness") for name in _collections()[group]]
-    return list(dict.fromkeys([*first, *sorted(rest)]))
+    """Return the names of all data sets, those of the paper's tables first, in their order. Files are not read."""
+    first = [name for group in _FIRST for name in _collections()[group]]
+    return list(dict.fromkeys([*first, *_files()]))
 
 
 def collections() -> list[str]:
@@ -119,12 +122,18 @@ def collection(name: str) -> list[str]:
 
 
 def find(name: str) -> DataSetInfo:
-    """Return a data set by its name, or another that it goes by. Raises EvalError, which names the nearest."""
-    known = _known()
+    """Return a data set by its name, or another that it goes by.
+
+    Raises EvalError, which names the nearest; for a file that cannot be, which it names; another file's mistake is told
+    only where that file may be the one that is meant.
+    """
+    if name in _files():
+        return _read(name)
+    known, wrong = _readable()
     if name not in known:
+        told = "".join(f"; left out: {error}" for error in wrong)
         raise EvalError(
-            f"{name}{nearest(name, known)}: no such data set in the catalogue; valid are {_list(names())}, or the "
-            "folder of one in CLIP_benchmark's layout"
+            f"{name}{nearest(name, known)}: no such data set in the catalogue; valid are {_list(names())}{told}"
         )
     return known[name]
 
@@ -135,30 +144,62 @@ def prompts_of(info: DataSetInfo) -> tuple[str, ...]:
     return named_templates(asked) if isinstance(asked, str) else asked
 
 
+def _readable() -> tuple[dict[str, DataSetInfo], list[EvalError]]:
+    """Return all data sets by all of their names, and what is wrong with the files of the others."""
+    known: dict[str, DataSetInfo] = {}
+    wrong = []
+    for name in names():
+        try:
+            info = _read(name)
+        except EvalError as error:
+            wrong.append(error)
+        else:
+            known |= dict.fromkeys((info.name, *info.also_called), info)
+    return known, wrong
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """Return the names of all data sets, sorted."""
+    found = (path.name for path in _folder().iterdir() if path.name.endswith(_SUFFIX))
+    return tuple(sorted({name.removesuffix(_SUFFIX) for name in found} - {_COLLECTIONS}))
+
+
 @cache
 def _collections() -> Mapping[str, list[str]]:
-    return tomllib.loads(_text(_COLLECTIONS))
+    groups = _loaded(_COLLECTIONS)
+    with _named(_COLLECTIONS):
+        check_collections(groups, _files(), _FIRST)
+    return groups
 
 
 @cache
-def _known() -> Mapping[str, DataSetInfo]:
-    found = [_read(name) for name in names()]
-    return {name: info for info in found for name in (info.name, *info.also_called)}
-
-
 def _read(name: str) -> DataSetInfo:
-    entry = tomllib.loads(_text(name))
-    if unknown := set(entry) - {one.name for one in fields(DataSetInfo)}:
-        raise ValueError(f"catalogue_data/{name}.toml: unknown keys {sorted(unknown)}")
+    entry = _loaded(name)
+    with _named(name):
+        check_entry(entry, {one.name for one in fields(DataSetInfo)} - {"name"})
     splits = {split: tuple(count) if isinstance(count, list) else (count,) for split, count in entry["splits"].items()}
     lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
     if "templates" in lists:
         lists["templates"] = _with_articles(lists["templates"])
-    info = DataSetInfo(**{**entry, **lists, "name": name, "splits": splits})
-    for asked in (info.templates, info.folder_templates):
-        if isinstance(asked, str) and asked not in NAMED[1:]:
-            raise ValueError(f"catalogue_data/{name}.toml: templates {asked!r}; valid are {_list(NAMED[1:])}")
-    return info
+    return DataSetInfo(**{**entry, **lists, "name": name, "splits": splits})
+
+
+def _loaded(name: str) -> dict[str, Any]:
+    with _named(name):
+        try:
+            return tomllib.loads(_folder().joinpath(f"{name}{_SUFFIX}").read_text(encoding="utf-8"))
+        except ValueError as error:  # not TOML, or not UTF-8
+            raise EvalError(f"no TOML ({error})") from error
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put the file's name in front of what is wrong with it."""
+    try:
+        yield
+    except EvalError as error:
+        raise EvalError(f"{_folder().joinpath(f'{name}{_SUFFIX}')}: {error}") from error
 
 
 def _with_articles(forms: tuple[str, ...]) -> tuple[str, ...]:
@@ -167,8 +208,8 @@ def _with_articles(forms: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(form.replace("{a}", article) for article in articles for form in forms)
 
 
-def _text(name: str) -> str:
-    return resources.files("evals").joinpath(_DATA, f"{name}.toml").read_text(encoding="utf-8")
+def _folder() -> Traversable:
+    return resources.files("evals").joinpath(_DATA)
 
 
 def _list(words: Sequence[str]) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from evals import catalogue
 from evals.catalogue import DataSetInfo
+from evals.errors import EvalError
 
 
 def overview(about: str, keys: str) -> str:
-    """Return the help of `prepare`: how it is called, its keys, and a line for each data set."""
+    """Return the help of `prepare`: how it is called, its keys, and a line for each data set and collection.
+
+    A file of the catalogue that cannot be read is told in its place. Raises EvalError for that of the collections.
+    """
     usage, _, text = about.partition("\n\n")
     lines = [
         usage,
@@ -19,8 +23,9 @@ def overview(about: str, keys: str) -> str:
         "",
         "data sets (python -m evals.prepare NAME --help tells more):",
     ]
-    for info in map(catalogue.find, catalogue.names()):
-        lines.append(f"  {info.name:<16} {info.title}; from {_ways(info)}; licence: {info.licence}")
+    lines += [f"  {name:<16} {_line(name)}" for name in catalogue.names()]
+    lines += ["", "collections (names for several of them):"]
+    lines += [f"  {name:<16} {', '.join(catalogue.collection(name))}" for name in catalogue.collections()]
     return "\n".join(lines)
 
 
@@ -42,6 +47,14 @@ def facts_of(info: DataSetInfo) -> str:
         "note": info.note,
     }
     return "\n".join([info.name, *(f"  {key:<10} {value}" for key, value in rows.items() if value)])
+
+
+def _line(name: str) -> str:
+    try:
+        info = catalogue.find(name)
+    except EvalError as error:
+        return f"cannot be used: {error}"
+    return f"{info.title}; from {_ways(info)}; licence: {info.licence}"
 
 
 def _ways(info: DataSetInfo) -> str:

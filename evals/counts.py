@@ -38,18 +38,29 @@ def counts_of_source(source: Source, splits: Sequence[str]) -> dict[str, Counts]
 def check_folder(info: DataSetInfo, folder: DataFolder, any_count: bool) -> dict[str, Counts]:
     """Return the counts of a folder, all labels and captions of which were read.
 
-    Raises EvalError for a folder of another kind, for labels without a name and, unless `any_count`, for other counts.
+    Raises EvalError for a folder of another kind, for labels without a name, for another number of classes and, unless
+    `any_count`, for other counts.
     """
     if folder.retrieval != (info.kind == "retrieval"):
-        raise EvalError(f"{folder.path}: no {info.kind} set, but {info.name} is one; give another folder")
+        raise EvalError(f"{folder.path}: no {info.kind} set, but {info.name} is one; {_other_kind(info)}")
     found = {name: _counts_of_split(folder, folder.split(name)) for name in SPLITS if folder.has(name)}
+    check_classes(info, folder.classnames, str(folder.path))
     if not any_count:
         check_counts(info, found, folder.classnames, str(folder.path))
     return found
 
 
+def check_classes(info: DataSetInfo, names: Sequence[str], place: str) -> None:
+    """Raise EvalError where the number of class names is not the catalogue's: then it is another data set."""
+    if info.classes is not None and len(names) != info.classes:
+        raise EvalError(
+            f"{place}: {len(names)} classes, but {info.name} has {info.classes}; give {info.name}'s own, or measure it "
+            "by its path, without a name of the catalogue (any_count=true is for other numbers of images)"
+        )
+
+
 def check_counts(info: DataSetInfo, counts: Mapping[str, Counts], names: Sequence[str], place: str) -> None:
-    """Raise EvalError where counts, or the number of class names, are not the catalogue's, and for empty classes."""
+    """Raise EvalError where counts are not the catalogue's, and for classes without a test image."""
     info.check_images({split: count.images for split, count in counts.items()}, place, _ADVICE)
     for split, count in counts.items():
         if count.captions != info.captions.get(split, count.captions):
@@ -59,11 +70,15 @@ def check_counts(info: DataSetInfo, counts: Mapping[str, Counts], names: Sequenc
             )
     if info.classes is None:
         return
-    if len(names) != info.classes:
-        raise EvalError(f"{place}: {len(names)} classes, but {info.name} has {info.classes}; {_ADVICE}")
     test = counts.get("test")
     if test is not None and (empty := [name for number, name in enumerate(names) if not test.labels.get(number)]):
         raise EvalError(f"{place}: {len(empty)} classes have no test image: {shorten(empty)}; {_ADVICE}")
+
+
+def _other_kind(info: DataSetInfo) -> str:
+    if info.kind == "retrieval":
+        return "write `retrieval` into its dataset_type.txt if it has captions, else give another folder"
+    return "give another folder"
 
 
 def _counts_of_split(folder: DataFolder, split: Split) -> Counts:

@@ -11,12 +11,6 @@ import numpy as np
 from evals.arrays import Arrays, Split, read_arrays
 from evals.errors import EvalError
 
-PROTOCOL = (
-    "few-shot of lgssl (github.com/mbanani/lgssl, evaluation/fewshot.py), which SynthCLIP used: 5,000 episodes of 5 "
-    "classes drawn evenly, 5 supports a class from train and up to 6 queries a class from test, all without "
-    "replacement; the mean of the supports taken off, L2-normalised, a query given to the nearest mean of a class's "
-    "supports. Mean and standard deviation over episodes, seeded here."
-)
 _EPISODES_AT_ONCE = 100
 _LEAST_NORM = 1e-12
 
@@ -33,6 +27,20 @@ class Options:
     seed: Annotated[int, "seed of the draws"] = 0
 
 
+def protocol(episodes: int, way: int, shot: int, queries: int) -> str:
+    """Return the protocol in words, with the numbers that are used."""
+    return (
+        "few-shot of lgssl (github.com/mbanani/lgssl, evaluation/fewshot.py), which SynthCLIP used: "
+        f"{episodes:,} episodes of {way} classes drawn evenly, {shot} supports a class from train and up to {queries} "
+        "queries a class from test, all without replacement; the mean of the supports taken off, L2-normalised, a "
+        "query given to the nearest mean of a class's supports. Mean and standard deviation over episodes, seeded here."
+    )
+
+
+PROTOCOL = protocol(Options.episodes, Options.way, Options.shot, Options.queries)
+"""That of the paper."""
+
+
 def run(options: Options) -> dict[str, Any]:
     """Return the record. Raises EvalError."""
     return evaluate(read_arrays(Path(options.features).expanduser()), options)
@@ -43,7 +51,7 @@ def evaluate(arrays: Arrays, options: Options) -> dict[str, Any]:
     accuracies = episode_accuracies(arrays, options)
     return {
         "task": "few_shot",
-        "protocol": PROTOCOL,
+        "protocol": protocol(options.episodes, options.way, options.shot, options.queries),
         "metrics": {
             "accuracy": float(accuracies.mean()),
             "std": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,

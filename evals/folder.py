@@ -21,7 +21,12 @@ from evals.tars import IMAGES, Place, TarSample, read_samples
 from evals.texts import read_text
 
 SPLITS = ("train", "val", "test")
-_TYPE, _CLASSES, _TEMPLATES = "dataset_type.txt", "classnames.txt", "zeroshot_classification_templates.txt"
+TEMPLATES_FILE = "zeroshot_classification_templates.txt"
+NO_LAYOUT = (
+    "no data set in CLIP_benchmark's layout, as no folder in it has nshards.txt; for example test/nshards.txt and "
+    "test/0.tar"
+)
+_TYPE, _CLASSES = "dataset_type.txt", "classnames.txt"
 _EDGE_BYTES, _INNER_BYTES, _INNER_BLOCKS = 1 << 18, 1 << 14, 16
 _SHOWN = 5
 
@@ -152,10 +157,16 @@ class DataFolder:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def check_labels(self, split: Split) -> None:
-        """Raise EvalError for a class number without a name, and when there are no class names."""
+        """Raise EvalError for a class number without a name, for an empty name, and when there are no class names."""
         if not self.classnames:
             raise EvalError(
-                f"{self.path / _CLASSES}: missing or empty; write one class name a line, in the order of numbers"
+                f"{self.path / _CLASSES}: missing or empty; write one class name a line, in the order of numbers; or, "
+                f"if the images have captions, write `retrieval` into {self.path / _TYPE}"
+            )
+        if "" in self.classnames:
+            raise EvalError(
+                f"{self.path / _CLASSES}: line {self.classnames.index('') + 1} is empty, and each line is the name of "
+                "a class; take the line out"
             )
         labels = split.labels
         bad = np.flatnonzero((labels < 0) | (labels >= len(self.classnames)))
@@ -164,6 +175,10 @@ class DataFolder:
                 f"{split.images.name(int(bad[0]))}: class {labels[bad[0]]}, but {_CLASSES} has {len(self.classnames)} "
                 f"names, 0 to {len(self.classnames) - 1} ({len(bad)} samples are so)"
             )
+
+    def told_class(self, number: int) -> str:
+        """Return what a message calls a class."""
+        return f"class {number} ({self.classnames[number]!r}, line {number + 1} of {_CLASSES})"
 
     def empty_classes(self, split: Split) -> list[int]:
         """Return the numbers of the classes without an image in a split whose labels have been checked."""
@@ -176,14 +191,11 @@ def open_folder(path: str | Path) -> DataFolder:
     if not folder.is_dir():
         raise EvalError(f"data={path}: there is no such folder")
     if not any(_is_split(child) for child in folder.iterdir()):
-        raise EvalError(
-            f"data={path}: no data set in CLIP_benchmark's layout, as no folder in it has nshards.txt; "
-            "for example test/nshards.txt and test/0.tar"
-        )
+        raise EvalError(f"data={path}: {NO_LAYOUT}")
     kind = "".join(_lines(folder / _TYPE)).lower() or "classification"
     if kind not in ("classification", "retrieval"):
         raise EvalError(f"{folder / _TYPE}: {kind!r} is not supported; valid are classification and retrieval")
-    return DataFolder(folder, kind == "retrieval", _lines(folder / _CLASSES), _lines(folder / _TEMPLATES))
+    return DataFolder(folder, kind == "retrieval", _lines(folder / _CLASSES), _lines(folder / TEMPLATES_FILE))
 
 
 def shorten(names: list[str]) -> str:

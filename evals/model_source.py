@@ -60,6 +60,8 @@ def go_offline() -> None:
 
 def _folder(model: str, folder: Path, pretrained: str) -> ModelSource:
     _refuse_pretrained(model, pretrained)
+    if not folder.is_dir():
+        raise EvalError(f"model={model}: there is no such folder; give one that a training exported")
     if not (folder / CONFIG_FILE).is_file():
         raise EvalError(f"model={model}: there is no {folder / CONFIG_FILE}; give a folder that a training exported")
     config, preprocess = _read_config(folder / CONFIG_FILE, f"model={model}")
@@ -96,6 +98,15 @@ def _named(model: str, pretrained: str) -> ModelSource:
     import open_clip
 
     known = open_clip.list_models()
+    if model not in known and Path(model).expanduser().is_file():
+        raise EvalError(
+            f"model={model}: a file; give its configuration as model=FILE.json and it as pretrained={model}"
+        )
+    if model not in known and _looks_like_path(model) and model.replace("/", "-") not in known:
+        raise EvalError(
+            f"model={model}: there is no such folder; give one that a training exported, a JSON file of open_clip's "
+            "form, or one of its names"
+        )
     if model not in known:
         raise EvalError(
             f"model={model}{nearest(model, known)}: open_clip has no such model. Valid are its names "
@@ -124,6 +135,10 @@ def _named(model: str, pretrained: str) -> ModelSource:
             f"{_fetch(model, pretrained)} (HF_HOME moves the cache), or give the path of a file"
         )
     return ModelSource(config, dict(tag), weights, model)
+
+
+def _looks_like_path(model: str) -> bool:
+    return "/" in model or model.startswith(("~", "."))
 
 
 def _tagged_file(tag: Mapping[str, Any]) -> Path | None:

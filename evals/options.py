@@ -1,4 +1,4 @@
-"""`key=value` words to a task's options: a dataclass whose fields are `Annotated[type, "help"]`.
+"""`key=value` and `--key value` words to a task's options: a dataclass whose fields are `Annotated[type, "help"]`.
 
 Types are str, int, float, bool, Literal[...] of strings, and any of these with None (which `none` or nothing means).
 A field without a default has to be given.
@@ -17,22 +17,42 @@ T = TypeVar("T")
 _BOOLEANS = {"true": True, "false": False}
 
 
-def split_words(words: Sequence[str]) -> dict[str, str]:
-    """Return the keys and values of `key=value` words. Raises EvalError for another word and for a key given twice."""
+def split_words(words: Sequence[str], wanted: str = "") -> tuple[str, dict[str, str]]:
+    """Return the one word that stands alone, and keys and values of `key=value`, `--key=value` and `--key value`.
+
+    `wanted` tells what the lone word is, for a message; empty: there is to be none, and none is returned. Raises
+    EvalError for a lone word too many or too few, a key without a value, and a key given twice.
+    """
+    alone: list[str] = []
     found: dict[str, str] = {}
-    for word in words:
-        key, sign, value = word.partition("=")
-        if not sign or not key:
+    waiting = iter(words)
+    for word in waiting:
+        key, sign, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and not sign:
+            value = next(waiting, "--")
+            if value.startswith("--"):
+                raise EvalError(f"{word}: needs a value; write {word} VALUE or {key}=VALUE")
+        elif not sign:
+            alone.append(word)
+            continue
+        if not key:
             raise EvalError(f"{word}: no key=value; write for example data=FOLDER")
-        key = key.removeprefix("--").replace("-", "_")
+        key = key.replace("-", "_")
         if key in found:
             raise EvalError(f"{key}={value}: given twice (the first was {found[key]}); give it once")
         found[key] = value
-    return found
+    if len(alone) > (1 if wanted else 0):
+        raise EvalError(f"{alone[-1]}: no key=value; write for example data=FOLDER or --data FOLDER")
+    if wanted and not alone:
+        raise EvalError(f"{' '.join(words)}: {wanted} is missing; write it first")
+    return (alone[0] if wanted else ""), found
 
 
-def parse(kind: type[T], given: Mapping[str, str], task: str) -> T:
-    """Return `kind` filled from texts. Raises EvalError for a key that is unknown or missing, or has a wrong value."""
+def parse(kind: type[T], given: Mapping[str, str], task: str, command: str = "") -> T:
+    """Return `kind` filled from texts; `command` is what has --help, where that is not `python -m evals TASK`.
+
+    Raises EvalError for a key that is unknown or missing, or has a wrong value.
+    """
     known = {key.name: key for key in _keys(kind)}
     for name in given:
         if name not in known:
@@ -40,7 +60,8 @@ def parse(kind: type[T], given: Mapping[str, str], task: str) -> T:
                 f"{name}={given[name]}: {task} has no such key{nearest(name, known)}; its keys are {_list(known)}"
             )
     if missing := [name for name, key in known.items() if key.required and name not in given]:
-        raise EvalError(f"{missing[0]}=: {task} needs it: {known[missing[0]].help}. See python -m evals {task} --help")
+        command = command or f"python -m evals {task}"
+        raise EvalError(f"{missing[0]}=: {task} needs it: {known[missing[0]].help}. See {command} --help")
     return kind(**{name: known[name].read(value) for name, value in given.items()})
 
 

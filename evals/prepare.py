@@ -17,7 +17,7 @@ from evals import catalogue
 from evals.catalogue import DataSetInfo
 from evals.catalogue_help import facts_of, overview
 from evals.checksums import FILE, read_checksums, record_checksums, verify_checksums
-from evals.counts import Counts, check_counts, check_folder, counts_of_source
+from evals.counts import Counts, check_classes, check_counts, check_folder, counts_of_source
 from evals.data_writer import put_in_place, write_lines, write_split
 from evals.errors import EvalError, nearest, run_command
 from evals.folder import SPLITS, open_folder
@@ -27,6 +27,7 @@ from evals.sources.class_names import prompt_names
 from evals.sources.samples import Source
 
 _HELP = ("-h", "--help", "help")
+_LICENCE = "licence.txt"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Options:
     captions: Annotated[str, "of a retrieval set: Karpathy's JSON, or a table image,caption; images in source="] = ""
     splits: Annotated[str, "which to make, with a comma between; empty: all that the data set has"] = ""
     samples_per_shard: Annotated[int, "samples in a tar"] = 1000
-    any_count: Annotated[bool, "true: take other numbers than the catalogue's, as of a sample"] = False
+    any_count: Annotated[bool, "true: take other numbers of images and captions, as of a sample of all classes"] = False
     download: Annotated[bool, "true: let torchvision, or the hub's library, download into source="] = False
     check: Annotated[bool, "true: verify ROOT/NAME by its checksums and counts, make nothing"] = False
 
@@ -50,11 +51,13 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in _HELP:
         print(overview(__doc__ or "", describe(Options)))
         return 0
-    info = catalogue.find(argv[0])
-    if any(word in _HELP for word in argv[1:]):
+    asks_help = any(word in _HELP for word in argv)
+    name, given = split_words([word for word in argv if word not in _HELP], "the name of a data set")
+    info = catalogue.find(name)
+    if asks_help:
         print(f"{facts_of(info)}\n\nkeys:\n{describe(Options)}")
         return 0
-    options = parse(Options, split_words(argv[1:]), f"prepare {info.name}")
+    options = parse(Options, given, f"prepare {info.name}", f"python -m evals.prepare {info.name}")
     print(check(info, options) if options.check else prepare(info, options))
     return 0
 
@@ -93,6 +96,8 @@ def _copy(info: DataSetInfo, target: Path, options: Options) -> str:
     counts = check_folder(info, given, options.any_count)
     with put_in_place(target) as part:
         shutil.copytree(given.path, part, dirs_exist_ok=True, ignore=_hidden)
+        if not (part / _LICENCE).exists():
+            _write_licence(info, part)
         record_checksums(part, _facts(info, counts, options.any_count))
     return f"{info.name}: {target}: {_told(counts)}, copied\nlicence: {info.licence}"
 
@@ -143,8 +148,10 @@ def _checked(info: DataSetInfo, source: Source, splits: Sequence[str], options: 
             f"complete it, or go without: splits={','.join(have)}"
         )
     names = prompt_names(info, source.classes)
+    place = f"source={options.source}"
+    check_classes(info, names, place)
     if not options.any_count:
-        check_counts(info, counts_of_source(source, splits), names, f"source={options.source}")
+        check_counts(info, counts_of_source(source, splits), names, place)
     return names
 
 
@@ -154,7 +161,11 @@ def _write_texts(info: DataSetInfo, folder: Path, names: Sequence[str]) -> None:
     else:
         write_lines(folder / "classnames.txt", names)
         write_lines(folder / "zeroshot_classification_templates.txt", catalogue.prompts_of(info))
-    write_lines(folder / "licence.txt", [f"{info.title}: {info.licence}. {info.reference}. {info.homepage}"])
+    _write_licence(info, folder)
+
+
+def _write_licence(info: DataSetInfo, folder: Path) -> None:
+    write_lines(folder / _LICENCE, [f"{info.title}: {info.licence}. {info.reference}. {info.homepage}"])
 
 
 def _facts(info: DataSetInfo, counts: Mapping[str, Counts], any_count: bool) -> dict[str, object]:

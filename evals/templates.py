@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from evals.errors import EvalError, nearest
-from evals.folder import DataFolder
+from evals.folder import TEMPLATES_FILE, DataFolder
 from evals.texts import read_text
 
 NAMED = ("folder", "openai80", "simple7")
@@ -20,26 +21,33 @@ def find_templates(text: str, folder: DataFolder) -> tuple[str, ...]:
     a file with one a line. Raises EvalError for none at all, and for a line without a place for the class name.
     """
     if text == "folder":
-        found, source = folder.templates, str(folder.path / "zeroshot_classification_templates.txt")
-        if not found:
-            raise EvalError(f"templates=folder: {source} is missing; give templates=openai80, simple7 or a file")
-    elif text in NAMED:
+        try:
+            return folder_templates(folder)
+        except EvalError as error:
+            raise EvalError(f"templates=folder: {error}, or give templates=openai80, simple7 or a file") from None
+    if text in NAMED:
         return named_templates(text)
-    else:
-        path = Path(text).expanduser()
-        if not path.is_file():
-            raise EvalError(
-                f"templates={text}{nearest(text, NAMED)}: no such file; valid are {', '.join(NAMED)}, or a file"
-            )
-        found, source = tuple(read_text(path, f"templates={text}").splitlines()), str(path)
-    found = tuple(line.strip().replace("{}", MARK) for line in found)
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise EvalError(
+            f"templates={text}{nearest(text, NAMED)}: no such file; valid are {', '.join(NAMED)}, or a file"
+        )
+    told = f"templates={text}: {path}"
+    return _checked(read_text(path, f"templates={text}").splitlines(), told)
+
+
+def folder_templates(folder: DataFolder) -> tuple[str, ...]:
+    """Return the templates that a data set brings. Raises EvalError naming its file of them and what is wrong."""
+    return _checked(folder.templates, str(folder.path / TEMPLATES_FILE))
+
+
+def _checked(lines: Iterable[str], told: str) -> tuple[str, ...]:
+    found = tuple(line.strip().replace("{}", MARK) for line in lines)
     found = tuple(line for line in found if line)
     if wrong := [line for line in found if MARK not in line]:
-        raise EvalError(
-            f"templates={text}: {source}: {wrong[0]!r} has no {MARK} where the class name goes; mend the line"
-        )
+        raise EvalError(f"{told}: {wrong[0]!r} has no {MARK} where the class name goes; mend the line")
     if not found:
-        raise EvalError(f"templates={text}: {source} is empty; write one template a line, with {MARK}")
+        raise EvalError(f"{told} is missing or empty; write one template a line, with {MARK}")
     return found
 
 

@@ -87,7 +87,7 @@ def cancel(job_ids: Sequence[str] = (), names: Sequence[str] = (), timeout_s: fl
         if answer.error and not _has_ended(answer.stderr):
             errors.append(answer.error)
     if errors:
-        raise CancelRefused("; ".join(errors))
+        raise CancelRefused("; ".join(dict.fromkeys(errors)))
 
 
 def _has_ended(stderr: str) -> bool:

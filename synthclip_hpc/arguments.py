@@ -53,7 +53,7 @@ def normalise(argv: list[str], types: Mapping[str, Any]) -> list[str]:
             if waiting is None and key in types:
                 raise UserError(f"{word!r}: needs a value; write {word}=VALUE. See --help")
             if waiting is None:
-                raise UserError(f"{word!r}: not understood; write key=value{nearest(key, types)}. See --help")
+                raise UserError(f"{word!r}: not understood; write key=value{_meant(word, types)}. See --help")
             result.append(word)
             waiting = waiting if _takes_many(types[waiting]) else None
             continue
@@ -102,6 +102,14 @@ def parse(cls: type[C], tokens: list[str], default: C, prog: str, description: s
             description=description,
         )
     )
+
+
+def _meant(word: str, types: Mapping[str, Any]) -> str:
+    from synthclip_hpc.stage_order import STAGES
+
+    if "stage" in types and set(word.split(",")) <= {*STAGES, "all"}:
+        return f" (did you mean 'stage={word}'?)"
+    return nearest(word.replace("-", "_"), types)
 
 
 def _is_text(word: str) -> bool:

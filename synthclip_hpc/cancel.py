@@ -48,16 +48,27 @@ def cancel(argv: list[str]) -> int:
         alive = mine  # the queue cannot be asked; cancelling what has ended does no harm
     for one in alive:
         mark_cancelled(one)
-    for group in by_cluster(alive):
-        _cancel_jobs(group)
+    # What runs here first: it needs no cluster's answer.
     _end_supervisors([one for one in alive if one.cluster == "local"])
-    ended = ", ".join(one.name for one in alive) or "nothing was alive"
-    print(f"cancelled: {ended}. Finished shards stay; go on with: python -m synthclip_hpc.resume run={run.path}")
+    refusals: dict[str, str] = {}
+    for group in by_cluster(alive):
+        refusal = _cancel_jobs(group)
+        if refusal is not None:
+            refusals |= {one.name: refusal for one in group}
+    ended = [one.name for one in alive if one.name not in refusals]
+    if ended or not refusals:
+        print(
+            f"cancelled: {', '.join(ended) or 'nothing was alive'}. "
+            f"Finished shards stay; go on with: python -m synthclip_hpc.resume run={run.path}"
+        )
+    if refusals:
+        reasons = "; ".join(dict.fromkeys(refusals.values()))
+        raise UserError(f"not cancelled: {', '.join(refusals)}: {reasons}. Try again when Slurm answers")
     return 0
 
 
-def _cancel_jobs(group: Sequence[Submission]) -> None:
-    """Cancel the jobs of one cluster. Raises CancelRefused, after taking back the word that they are cancelled."""
+def _cancel_jobs(group: Sequence[Submission]) -> str | None:
+    """Cancel the jobs of one cluster; return its refusal, after taking back the word that they are cancelled."""
     from slurm.attempt import CancelRefused
     from slurm.attempt import cancel as cancel_jobs
     from synthclip_hpc.launch.environment import environment_of
@@ -66,10 +77,11 @@ def _cancel_jobs(group: Sequence[Submission]) -> None:
     try:
         with environment_of(group[0].environment):
             cancel_jobs(names=[name for one in group for name in one.job_names])
-    except CancelRefused:
+    except CancelRefused as refusal:
         for one in group:
             unmark_cancelled(one)
-        raise
+        return str(refusal)
+    return None
 
 
 def _end_supervisors(submissions: Sequence[Submission]) -> None:

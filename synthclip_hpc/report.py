@@ -1,7 +1,8 @@
 """`python -m synthclip_hpc.report run=RUN`: the report of a run as it stands, written anew.
 
 At any time, also while the run is at work, and of a run with a few stages only: what is not there is told as missing.
-`report.runs=A,B` puts other runs beside it, `report.baseline=NAME` chooses the row that Δ_MTL is measured against.
+`report.runs=A,B` puts other runs beside it, `report.baseline=NAME` chooses the row that Δ_MTL is measured against;
+`runs=` and `baseline=` are short for them.
 """
 
 # ruff: noqa: UP045
@@ -10,11 +11,12 @@ At any time, also while the run is at work, and of a run with a few stages only:
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from synthclip_hpc.commands import RunOptions, existing_run, parse_run_options
-from synthclip_hpc.errors import run_command
+from synthclip_hpc.config import ReportConfig
+from synthclip_hpc.errors import UserError, run_command
 
 PROG = "python -m synthclip_hpc.report"
 
@@ -23,11 +25,11 @@ PROG = "python -m synthclip_hpc.report"
 class ReportOptions(RunOptions):
     """Options of `report`."""
 
+    report: ReportConfig = field(default_factory=ReportConfig)
     runs: Optional[str] = None
-    """Other runs to show beside this one, with a comma between (default: report.runs of the run)."""
+    """Short for report.runs (default: that of the run)."""
     baseline: Optional[str] = None
-    """Row that Δ_MTL is measured against, as the report's tables name it (default: the run's report.baseline, else the
-    paper's CLIP on CC12M)."""
+    """Short for report.baseline (default: that of the run, else the paper's CLIP on CC12M)."""
     out: Optional[str] = None
     """Folder to write to (default: report/ in the run directory). Files in it that no report has written stay as they
     are; one that is in the way is a mistake."""
@@ -40,16 +42,28 @@ def report(argv: list[str]) -> int:
     from synthclip_hpc.paths import path_of
     from synthclip_hpc.reporting.build import build_report
     from synthclip_hpc.reporting.places import FOLDER
+    from synthclip_hpc.reporting.runs import names_itself
     from synthclip_hpc.reporting.writing import write_report
 
     own = run.path / FOLDER
     out = path_of("out", options.out) if options.out else own
     configured = run.load_config().report
-    built = build_report(run, options.runs or configured.runs, options.baseline or configured.baseline)
+    others = _given("runs", options.runs, options.report.runs) or configured.runs
+    baseline = _given("baseline", options.baseline, options.report.baseline) or configured.baseline
+    built = build_report(run, others, baseline)
     page = write_report(built, out, is_own=out.resolve() == own.resolve())
+    if names_itself(run, others):
+        print(f"report.runs={others}: the run itself is among them; it stands in its report once")
     print(f"report: {page}")
     print("beside it: report.md, tables/ (CSV, LaTeX), plots/ (PNG, SVG)")
     return 0
+
+
+def _given(name: str, short: str | None, long: str | None) -> str | None:
+    """Return what was given in one of the two spellings. Raises UserError for two different values."""
+    if short and long and short != long:
+        raise UserError(f"{name}={short} and report.{name}={long}: they mean the same; give one of them")
+    return short or long
 
 
 def main() -> int:

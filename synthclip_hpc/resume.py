@@ -30,9 +30,10 @@ def resume(argv: list[str]) -> int:
     """Submit the missing shards of every started phase and chain the rest; return the exit code."""
     run, options = parse_config_options(ResumeOptions, argv, PROG, "Start again what is neither finished nor alive.")
     from synthclip_hpc.carrying_out import carry_out
+    from synthclip_hpc.launch.arrays import find_target
     from synthclip_hpc.launch.chain import started_stages
     from synthclip_hpc.launch.environment import use_latest
-    from synthclip_hpc.launch.nodes import parse_nodes
+    from synthclip_hpc.launch.nodes import check_nodes, parse_nodes
     from synthclip_hpc.launch.place_check import resolve_cluster
     from synthclip_hpc.submissions import all_submissions
 
@@ -52,6 +53,9 @@ def resume(argv: list[str]) -> int:
     exclude = parse_nodes("exclude", options.exclude)
     if exclude is not None and cluster == "local":
         raise UserError(f"exclude={exclude}: cluster=local has no nodes to choose from; leave it out")
+    if exclude is not None:
+        find_target(config_of(options), cluster)  # from here on the tools of Slurm ask the one that is meant
+        check_nodes("exclude", exclude)
     only = None
     if options.only is not None:
         from synthclip_hpc.triage.choice import choose_shards, shown

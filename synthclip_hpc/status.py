@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthclip_hpc.commands import RunOptions, existing_run, parse_run_options
-from synthclip_hpc.errors import run_command
+from synthclip_hpc.errors import UserError, run_command
 from synthclip_hpc.run import Run, resolve_run
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def status(argv: list[str]) -> int:
     options = parse_run_options(StatusOptions, argv, "python -m synthclip_hpc.status", "Show the state of a run.")
     is_once = options.once or options.json or not is_terminal(os.environ)
     if options.demo:
+        if options.run is not None:
+            raise UserError(f"demo=true run={options.run}: demo plays a recorded run; leave out one of the two")
         return _play(options, is_once)
     if _names_no_run(options) and not options.json:
         from synthclip_hpc.recent import recent_runs

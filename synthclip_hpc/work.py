@@ -185,7 +185,7 @@ def _finished(bench: Bench, shard: int) -> bool:
     )
     if marker is None:
         return False
-    task.shard_done(marker.counts, marker.size_bytes, new=0)
+    task.shard_done(marker.counts, marker.size_bytes, new=0, adopted=True)
     return True
 
 

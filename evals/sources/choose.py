@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evals.catalogue import DataSetInfo
 from evals.errors import EvalError
+from evals.folder import NO_LAYOUT, SPLITS
 from evals.sources import hub_sets, torchvision_sets
 from evals.sources.caption_files import read_captions
 from evals.sources.class_folders import read_class_folders
@@ -32,6 +33,8 @@ def open_source(info: DataSetInfo, source: str, captions: str, splits: Sequence[
         torchvision_sets.download(info, place)
     if not place.exists():
         raise EvalError(f"source={source}: there is nothing there; get {info.name} from {info.homepage}")
+    if _lacks_counts(place):
+        raise EvalError(f"source={source}: {NO_LAYOUT}")
     if info.kind == "retrieval":
         return _retrieval(info, place, captions, splits, download)
     if torchvision_sets.has_layout(info, place):
@@ -41,6 +44,11 @@ def open_source(info: DataSetInfo, source: str, captions: str, splits: Sequence[
     if hub_sets.has_layout(place):
         return hub_sets.read_hub(info, str(place), splits, download)
     return read_class_folders(open_files(place), info, splits)
+
+
+def _lacks_counts(place: Path) -> bool:
+    """Return whether a source has splits of numbered tars, as CLIP_benchmark's folders, and nothing counts them."""
+    return any((place / split / "0.tar").is_file() for split in SPLITS) and not is_benchmark_folder(str(place))
 
 
 def _retrieval(info: DataSetInfo, place: Path, captions: str, splits: Sequence[str], download: bool) -> Source:

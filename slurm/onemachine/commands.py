@@ -42,7 +42,7 @@ def _up(arguments: argparse.Namespace) -> int:
     if missing:
         print(packages.install_advice(missing), file=sys.stderr)
         return 2
-    running = find(arguments.dir)
+    running = find(checked_directory(arguments.dir))
     if running is not None:
         print(f"already running: {_description(running)}; to change it, first: {_command('down', running.directory)}")
         return 0
@@ -73,9 +73,9 @@ def _down(arguments: argparse.Namespace) -> int:
 
 
 def _env(arguments: argparse.Namespace) -> int:
-    lab = find(arguments.dir)
+    directory = checked_directory(arguments.dir)
+    lab = find(directory)
     if lab is None:
-        directory = checked_directory(arguments.dir)
         print(f"no lab runs in {directory}; start one with: {_command('up', directory)}", file=sys.stderr)
         return 2
     for name, value in lab.environment().items():

@@ -105,8 +105,26 @@ def default_directory() -> Path:
 
 
 def find(directory: Path | None = None) -> Lab | None:
-    """The running lab in `directory` (default: the user's own); None when there is none or only a dead one's files."""
-    lab = read_record(checked_directory(directory))
+    """The running lab in `directory`; None when there is none or only a dead one's files.
+
+    Without a directory: the lab that SLURM_CONF names, as after `env --dir`, if it runs, else the user's own.
+    """
+    if directory is not None:
+        return _running(checked_directory(directory))
+    return _of_shell() or _running(checked_directory(None))
+
+
+def _of_shell() -> Lab | None:
+    conf = os.environ.get("SLURM_CONF")
+    if not conf:
+        return None
+    path = Path(os.path.realpath(conf))
+    lab = _running(path.parent.parent)
+    return lab if lab is not None and lab.conf == path else None
+
+
+def _running(directory: Path) -> Lab | None:
+    lab = read_record(directory)
     return lab if lab is not None and lab.is_running() else None
 
 

@@ -94,6 +94,8 @@ def splits_of(task: str) -> tuple[str, ...]:
 def _of_data_set(settings: EvalConfig, task: str, one: DataSet, facts: Facts | None) -> tuple[Any, ...]:
     """Return the fields of a cell but for its model."""
     parameters = _parameters(settings, one, task)
+    if facts is not None and parameters.get("templates") == "folder":
+        one.check_prompts()
     if facts is None:
         return one.name, task, parameters, None, {}, 0, None
     splits = splits_of(task)

@@ -44,7 +44,6 @@ class DataSet:
         try:
             found = facts_of(self.folder)
             if self.info is not None:
-                self.info.check_images(found.images, self.folder)
                 _check_contents(self.info, found, self.folder)
         except EvalError as error:
             raise UserError(f"eval.datasets={self.word}: {error}") from error
@@ -52,10 +51,24 @@ class DataSet:
             raise UserError(f"eval.datasets={self.word}: {self.folder} has no split called test, which is measured on")
         if not found.retrieval and not found.least["test"]:
             raise UserError(
-                f"eval.datasets={self.word}: {self.folder}: a class of its classnames.txt has no image in test, so it "
+                f"eval.datasets={self.word}: {self.folder}: {_empty_classes(self.folder)} no image in test, so it "
                 "cannot be measured; complete the data set, or take the class out of it"
             )
         return found
+
+    def check_prompts(self) -> None:
+        """Raise UserError where prompts are wanted, and the folder's own file has none, or some without {c}."""
+        from evals.folder import open_folder
+        from evals.templates import folder_templates
+
+        assert self.folder is not None
+        try:
+            folder_templates(open_folder(self.folder))
+        except EvalError as error:
+            raise UserError(
+                f"eval.datasets={self.word}: {error}, or give other prompts: eval.templates=openai80, "
+                "eval.templates=simple7 or eval.templates=FILE"
+            ) from error
 
     def has_catalogued(self, facts: Facts, splits: Sequence[str]) -> bool:
         """Return whether, of these splits, the folder has the catalogue's and no others; `facts` are those above."""
@@ -136,23 +149,29 @@ def asked_of(settings: EvalConfig) -> Iterator[Asked]:
 def _meant(word: str) -> Iterator[Asked]:
     if word in GLYPH_SETS:
         yield Asked(word, word)
-    elif word in catalogue.collections():
-        for name in catalogue.collection(word):
-            yield _of_catalogue(name, word)
     elif "/" in word or word.startswith("~") or word in (".", ".."):
         yield _of_folder(word)
     else:
-        try:
-            yield _of_catalogue(word, word)
-        except EvalError:
-            if Path(word).is_dir():
-                yield _of_folder(word)
-                return
-            known = (*GLYPH_SETS, *catalogue.collections(), *catalogue.names())
-            raise UserError(
-                f"eval.datasets={word}: no such data set{nearest(word, known)}; valid are {', '.join(known)}, and "
-                "folders in CLIP_benchmark's layout"
-            ) from None
+        yield from _by_name(word)
+
+
+def _by_name(word: str) -> list[Asked]:
+    try:
+        groups, names = catalogue.collections(), catalogue.names()
+        if word in (*groups, *names):  # else what is wrong may be in the file of any
+            return [_of_catalogue(name, word) for name in (catalogue.collection(word) if word in groups else [word])]
+    except EvalError as error:
+        raise UserError(f"eval.datasets={word}: {error}") from error
+    try:
+        return [_of_catalogue(word, word)]  # another name of one
+    except EvalError:
+        if Path(word).is_dir():
+            return [_of_folder(word)]
+        known = (*GLYPH_SETS, *groups, *names)
+        raise UserError(
+            f"eval.datasets={word}: no such data set{nearest(word, known)}; valid are {', '.join(known)}, and folders "
+            f"in CLIP_benchmark's layout by their path, which has a / (./{word})"
+        ) from None
 
 
 def _of_folder(word: str) -> Asked:
@@ -173,14 +192,26 @@ def _prepare(info: DataSetInfo, root: str) -> str:
     return f"Prepare it once: python -m evals.prepare {info.name} root={root} source=… (licence: {info.licence})"
 
 
+def _empty_classes(folder: Path) -> str:
+    """Return which classes have no test image, with a verb."""
+    from evals.folder import open_folder
+
+    data = open_folder(folder)
+    first, *more = data.empty_classes(data.split("test"))
+    others = f" and {len(more):,} more" if more else ""
+    return f"{data.told_class(first)}{others} {'have' if more else 'has'}"
+
+
 def _check_contents(info: DataSetInfo, found: Facts, folder: Path) -> None:
+    advice = (
+        f"remove it and make it anew: python -m evals.prepare {info.name} root=DIR source=…; or measure the sample as "
+        f"it is: eval.datasets={folder}"
+    )
+    info.check_images(found.images, folder, advice)
     if found.retrieval != (info.kind == "retrieval"):
         raise EvalError(f"{folder}: {info.name} is a {info.kind} set, and this folder is not; prepare it anew")
     if info.classes is not None and found.classes != info.classes:
-        raise EvalError(f"{folder}: {found.classes} classes, but {info.name} has {info.classes}; prepare it anew")
+        raise EvalError(f"{folder}: {found.classes} classes, but {info.name} has {info.classes}; {advice}")
     for split, count in found.captions.items():
         if count != (expected := info.captions.get(split, count)):
-            raise EvalError(
-                f"{folder}: {count:,} captions in {split}, but {info.name} has {expected:,}; prepare it anew, or "
-                "measure on it as it is by its path"
-            )
+            raise EvalError(f"{folder}: {count:,} captions in {split}, but {info.name} has {expected:,}; {advice}")

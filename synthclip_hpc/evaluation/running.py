@@ -150,6 +150,9 @@ def _in_file(folder: Path, lines: list[str]) -> str:
 
 def _protocol(cell: Mapping[str, Any]) -> str:
     task = importlib.import_module(f"evals.{cell['task']}")
+    if cell["task"] == "few_shot":
+        told: str = task.protocol(**{name: cell["parameters"][name] for name in ("episodes", "way", "shot", "queries")})
+        return told
     found: str = task.PROTOCOLS[cell["parameters"]["probe"]] if cell["task"] == "linear_probe" else task.PROTOCOL
     return found
 

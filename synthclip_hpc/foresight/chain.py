@@ -10,7 +10,7 @@ from synthclip_hpc.config import RunConfig, with_values
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.foresight.forecast import Forecast, forecast
 from synthclip_hpc.foresight.pace import find_pace
-from synthclip_hpc.foresight.shape import shape_of
+from synthclip_hpc.foresight.shape import device_of, shape_of
 from synthclip_hpc.launch.chain import Link, is_sealed, missing_shards
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
@@ -36,7 +36,7 @@ def forecast_link(
     """Return what is left to do of one phase and what it will cost."""
     missing = [] if run.exists() and is_sealed(run, link) else _missing(run, link)
     shape = shape_of(link, config, target, len(missing))
-    pace = find_pace(run, link.phase, config, shape.devices, other)
+    pace = find_pace(run, link.phase, config, shape.devices, other, device_of(link.phase, config, target))
     return forecast(link.phase.key, link.plan, pace, shape, missing, config.slurm.gpu_watts, is_later=is_later)
 
 

@@ -41,19 +41,23 @@ class Pace:
     """`GPU` or `CPU`."""
 
 
-def find_pace(run: Run, phase: Phase, config: RunConfig, devices: int, other: Run | None = None) -> Pace:
+def find_pace(
+    run: Run, phase: Phase, config: RunConfig, devices: int, other: Run | None = None, device: str | None = None
+) -> Pace:
     """Return the best figures there are: of this run, else of `other`, else the phase's own estimate.
 
     `devices` is how many GPUs (or, of a gang on CPUs, nodes) share the work of one lane, which estimates are divided
-    by; measured figures hold for the job they were measured with.
+    by; measured figures hold for the job they were measured with. `device`: `GPU` or `CPU`, where it is not the
+    estimate's.
     """
     estimate = phase.estimate(config)
+    device = device or estimate.device
     for one, name in ((run, "this run"), (other, str(other.path) if other is not None else "")):
-        if one is not None and one.exists() and (found := _measured(one, name, phase, config, estimate.device)):
+        if one is not None and one.exists() and (found := _measured(one, name, phase, config, device)):
             return found
     low, high = estimate.seconds_per_item
     seconds = (low / devices, high / devices)
-    return Pace(seconds, START_UP_S[estimate.device], estimate.bytes_per_item, estimate.source, estimate.device)
+    return Pace(seconds, START_UP_S[device], estimate.bytes_per_item, estimate.source, device)
 
 
 def other_run(given: str | None) -> Run | None:

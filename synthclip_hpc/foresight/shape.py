@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.launch.chain import Link, local_workers
 from synthclip_hpc.models.start_delay import start_delay_s
+from synthclip_hpc.stages.phase import Phase
 
 if TYPE_CHECKING:
     from synthclip_hpc.launch.arrays import Target
@@ -41,6 +42,15 @@ class Shape:
         return -(-self.elements // self.at_once) if self.elements else 0
 
 
+def device_of(phase: Phase, config: RunConfig, target: Target | None) -> str:
+    """Return `GPU` or `CPU`: what the work of a phase is done on.
+
+    An engine of the user's does not say what it needs: jobs that ask Slurm for no GPU have none.
+    """
+    asks = phase.gpus(config) if target is None else target.resources(phase).num_gpus
+    return phase.estimate(config).device if asks else "CPU"
+
+
 def shape_of(link: Link, config: RunConfig, target: Target | None, num_missing: int) -> Shape:
     """Return how so many missing shards of a phase would be submitted; `target` None = as local processes.
 
@@ -63,9 +73,7 @@ def shape_of(link: Link, config: RunConfig, target: Target | None, num_missing: 
         gpus = max(gpus, resources.num_gpus) * nodes
         cores = max(cores, resources.cpus * resources.tasks_per_node) * nodes
         limit_s = float(resources.time_min * 60 - resources.effective_signal_lead_s)
-    on_gpus = phase.estimate(config).device == "GPU"
-    if on_gpus:
-        gpus = max(1, gpus)  # an engine of the user's does not say how many it takes
+    on_gpus = device_of(phase, config, target) == "GPU"
     is_gang = phase.kind == "gang"
     devices = gpus if is_gang and on_gpus else nodes if is_gang else max(1, phase.gpus(config) // lanes)
     delays = _delays(elements) if phase.gpus(config) else [0.0]

@@ -71,7 +71,8 @@ def find_target(config: RunConfig, cluster: str) -> Target:
         lab = find()
         if lab is None:
             raise UserError(
-                "cluster=onemachine: no one-machine Slurm is running; start it: python -m slurm.onemachine up"
+                "cluster=onemachine: no one-machine Slurm is running; start it: python -m slurm.onemachine up; "
+                'or, where yours is in a directory of its own: eval "$(python -m slurm.onemachine env --dir DIR)"'
             )
         os.environ.update(lab.environment())
         name = name or "onemachine"

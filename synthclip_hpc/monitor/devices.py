@@ -22,6 +22,7 @@ class Devices:
     """GPUs of an attempt, over all its nodes."""
     cores: dict[str, int] = field(default_factory=dict)
     _throttle: dict[str, int] = field(default_factory=dict)
+    _shards: dict[str, frozenset[int]] = field(default_factory=dict)
 
     def know(self, submissions: Iterable[Submission]) -> None:
         """Take in the submissions that were not known before."""
@@ -34,9 +35,20 @@ class Devices:
                     continue
                 asked = one.record.get("asked", {})
                 nodes = int(asked.get("nodes") or config.slurm.nodes or 1) if one.cluster == "slurm" else 1
-                self.gpus[one.name] = nodes * self.phase.gpus(config)
+                # An engine of the user's does not say what it needs: jobs that asked for no GPU have none.
+                has_gpus = one.cluster != "slurm" or asked.get("num_gpus") != 0
+                self.gpus[one.name] = nodes * self.phase.gpus(config) if has_gpus else 0
                 self.cores[one.name] = nodes * self.phase.threads(config) * self.phase.lanes(config)
                 self._throttle[one.name] = int(asked.get("throttle") or config.slurm.throttle or 0)
+
+    def shards(self, alive: Iterable[Submission]) -> set[int]:
+        """Return the shards that these submissions have to do, done or not."""
+        found: set[int] = set()
+        for one in alive:
+            if one.name not in self._shards:
+                self._shards[one.name] = frozenset(one.shards())
+            found |= self._shards[one.name]
+        return found
 
     @property
     def kind(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,7 +185,9 @@ class PhaseJournals:
         if known is None or at >= known.at:
             self.finished[shard] = ShardCounts(event["done"], event["rejected"], at, attempt, seconds)
             self.changed.add(shard)
-        if event.get("new"):  # an adopted output took no time
+        # An older version did not say so: what it adopted brought no items, and had not been begun.
+        begun = attempt in self.in_progress.get(shard, ())
+        if not event.get("adopted", not event.get("new") and not begun):  # an adopted output took no time
             self.stories[attempt].tally.shards_done += 1
             if seconds is not None:
                 self.times.append(float(seconds))
@@ -213,7 +215,7 @@ class PhaseJournals:
         rejected = sum(self.finished[shard].rejected for shard in marked if shard in self.finished)
         return done + self.items_in_progress(marked), rejected
 
-    def items_in_progress(self, marked: set[int]) -> int:
+    def items_in_progress(self, marked: Set[int]) -> int:
         """Return the items in partial files of shards without a marker."""
         # The furthest: a new attempt goes on from the longest partial file there is.
         return sum(

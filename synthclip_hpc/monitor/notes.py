@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from synthclip_hpc.monitor.failures import FailureGroup
 from synthclip_hpc.monitor.parts import EvaluationStatus, Span, Straggler, TrainingStatus, Wait
 from synthclip_hpc.monitor.snapshot import Snapshot, StageStatus
 
@@ -20,6 +21,8 @@ _CAUSES = (
 )
 _CELLS_SHOWN = 20
 _GROUPS_SHOWN = 5
+_MESSAGE_SHOWN = 100
+"""So many characters of a group's message."""
 _WORTH_TELLING_H = 1.0
 
 
@@ -51,17 +54,34 @@ def notes_of(stage: StageStatus, snapshot: Snapshot) -> list[str]:
     stragglers = [one for phase in stage.phases for one in phase.stragglers]
     if stragglers:
         lines.append(f"{len(stragglers)} behind, worst {straggler_in_words(stragglers[0])}")
-    for group in [one for one in snapshot.failures if one.phase.startswith(f"{stage.name}/")][:_GROUPS_SHOWN]:
-        kind, message = group.fingerprint.type, " ".join(group.sample.message.split())[:100]
+    groups = [one for one in snapshot.failures if one.phase.startswith(f"{stage.name}/")][:_GROUPS_SHOWN]
+    for group in groups:
+        kind, message = group.fingerprint.type, _in_a_line(group.sample.message)[:_MESSAGE_SHOWN]
         lines.append(f"failures, group {group.id}: {group.count} × {kind}: {message}")
     if stage.name == "train" and snapshot.training is not None:
         lines.append(training_in_words(snapshot.training))
     if stage.name == "eval" and snapshot.evaluation is not None:
         lines += evaluation_in_words(snapshot.evaluation)
     # Of an incomplete phase the second line names the first missing shard and why.
-    if stage.message and not any(wait.text in stage.message for wait in stage.waits):
+    if stage.message and not _is_told(stage, snapshot, groups):
         lines.append(" ".join(line.strip() for line in stage.message.splitlines()[:2]))
     return lines
+
+
+def _is_told(stage: StageStatus, snapshot: Snapshot, groups: Sequence[FailureGroup]) -> bool:
+    """Tell whether a wait, an alarm or a group of failures in full has said what the stage's message says."""
+    message = _in_a_line(stage.message)
+    alarms = [alarm.text for alarm in snapshot.alarms if alarm.where.partition("/")[0] == stage.name]
+    errors = [_in_a_line(group.sample.message) for group in groups]
+    return (
+        any(wait.text in stage.message for wait in stage.waits)
+        or any(message in _in_a_line(text) for text in alarms)
+        or any(error in message for error in errors if error and len(error) <= _MESSAGE_SHOWN)
+    )
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _ended(stage: StageStatus) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from synthclip_hpc.monitor.causes import ASK_FOR_S, Causes
 from synthclip_hpc.monitor.clusters import Queues
 from synthclip_hpc.monitor.devices import Devices
 from synthclip_hpc.monitor.journals import PhaseJournals
-from synthclip_hpc.monitor.rates import effort, hours, pace, present_since, time_left
+from synthclip_hpc.monitor.rates import effort, hours, pace, present_since, time_left, worked_s
 from synthclip_hpc.monitor.snapshot import PhaseStatus
 from synthclip_hpc.monitor.stamps import Stamp, stamp
 from synthclip_hpc.monitor.states import phase_state, running_attempts
@@ -59,6 +59,8 @@ class Around:
     ask_accounting: Callable[[Sequence[str]], AccountingSnapshot]
     now: float
     """By the clock of whoever looks, seconds since 1970."""
+    sealed: Collection[str] = ()
+    """The phases that are complete, by `stage/phase`."""
 
 
 class PhaseWatch:
@@ -160,7 +162,15 @@ class PhaseWatch:
         ended: dict[str, Any] = {key: counts[cause] for key, cause in _COUNTED.items()}
         self.open = open_shards(journals, self.marked, self.running, plan.num_shards)
         state, message = phase_state(
-            self.is_sealed, alive, rows, self.running, journals, counts, was_submitted=any(map(has_jobs, mine))
+            self.is_sealed,
+            alive,
+            rows,
+            self.running,
+            journals,
+            counts,
+            was_submitted=any(map(has_jobs, mine)),
+            num_open=plan.num_shards - len(self.marked),
+            lacks=self._lacks(around),
         )
         done, rejected = self._book.done + journals.items_in_progress(self.marked), self._book.rejected
         median_s = shard_median_s(journals)
@@ -188,28 +198,48 @@ class PhaseWatch:
             lives=self._attempts.update(stories, self.running, causes, by_attempt(self.open.running), now),
             stragglers=stragglers(journals, self.open, median_s, now),
             events_unread=journals.unread,
-            **self._speed(plan, state, plan.num_items - done - rejected, full, around),
+            **self._speed(plan, state, plan.num_items - done - rejected, full, around, alive),
         )
 
-    def _speed(self, plan: Plan, state: str, left: int, full: int, around: Around) -> dict[str, Any]:
+    def _lacks(self, around: Around) -> str:
+        """Return the first of what it builds on that is not complete: a stage, or a phase of its own stage."""
+        for stage, name in self.phase.upstream(around.config):
+            if f"{stage}/{name}" not in around.sealed:
+                return stage if stage != self.phase.stage else f"{stage}/{name}"
+        return ""
+
+    def _given(self, plan: Plan, alive: Sequence[Submission], left: int) -> int:
+        """Return how many of the items that are left are for these submissions: `resume only=` leaves others alone."""
+        given = {shard for shard in self._devices.shards(alive) if shard < plan.num_shards} - self.marked
+        if len(given) == plan.num_shards - len(self.marked):
+            return left
+        extents = map(plan.shard, given)
+        begun = self.journals.items_in_progress(self.journals.in_progress.keys() - given)
+        return sum(extent.stop - extent.start for extent in extents) - begun
+
+    def _speed(
+        self, plan: Plan, state: str, left: int, full: int, around: Around, alive: Sequence[Submission]
+    ) -> dict[str, Any]:
         """Return the keys about rates, time and cost, when so many items are left."""
+        given = self._given(plan, alive, left) if alive else left
         stories, now, devices = self.journals.stories.values(), around.now, self._devices
         began = min((story.started for story in stories if story.role == "work" and story.started), default=now)
         heard = max((story.heard for story in stories), default=0.0)
         span_s = max(0.0, min(heard, now) - began)
         spent = effort(stories, self.running, devices.of_attempts(), now)
         present = self.journals.rate(now, present_since(stories, self.running, now)) if state == "running" else None
-        rate = plan.num_items / span_s if state == "done" and span_s else present
+        work_s = worked_s(stories) if state == "done" else 0.0
+        rate = plan.num_items / work_s if work_s else present
         running = len(self.running)
         going = pace((self.journals.stories[name] for name in self.running), devices.of_attempts(), now)
         estimate = self._estimate_of(around.config)
         return {
             "items_per_s": rate,
-            "eta_s": left / rate if state == "running" and rate else None,
+            "eta_s": given / rate if state == "running" and rate else None,
             "items_per_s_overall": spent.items / span_s if spent.items and span_s else None,
             "items_per_s_attempt": spent.per_attempt,
-            "eta_now": time_left(left, going.per_attempt, spent.per_attempt, running) if running else None,
-            "eta_full": time_left(left, going.per_attempt, spent.per_attempt, full) if full else None,
+            "eta_now": time_left(given, going.per_attempt, spent.per_attempt, running) if running else None,
+            "eta_full": time_left(given, going.per_attempt, spent.per_attempt, full) if full else None,
             "hours": hours(
                 devices.kind if devices.gpus or estimate is None else estimate.device,
                 spent,

@@ -73,6 +73,19 @@ def life_s(story: Story, is_running: bool, now: float) -> float:
     return max(0.0, ended - story.started)
 
 
+def worked_s(stories: Iterable[Story]) -> float:
+    """Return the seconds in which any attempt that has ended was at work: without waits, and idle time before `repair`.
+
+    Attempts side by side count once; those whose start was lost do not count.
+    """
+    worked, until = 0.0, 0.0
+    lives = [(story.started, life_s(story, False, 0.0)) for story in stories if story.role == "work" and story.started]
+    for started, seconds in sorted(lives):
+        worked += max(0.0, started + seconds - max(started, until))
+        until = max(until, started + seconds)
+    return worked
+
+
 def present_since(stories: Iterable[Story], running: set[str], now: float) -> float:
     """Return when the attempts began that were at work in the last minutes; `now` where none was.
 

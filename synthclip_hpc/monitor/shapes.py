@@ -27,6 +27,10 @@ def _is_amount(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < _MOST
 
 
+def _is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
 def _is_element(value: Any) -> bool:
     return value is None or _is_count(value)
 
@@ -41,6 +45,7 @@ _SHAPES: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "shard_start": {"shard": _is_count, "resumed_items": _is_count},
     "shard_done": {
         "shard": _is_count, "done": _is_count, "rejected": _is_count, "new": _is_whole, "seconds": _is_amount,
+        "adopted": _is_flag,
     },
     "shard_failed": {"shard": _is_count},
     "shard_taken": {"shard": _is_count},

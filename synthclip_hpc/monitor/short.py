@@ -45,8 +45,12 @@ def short_span(span: Span | None) -> str:
 
 
 def percent_done(phase: PhaseStatus) -> str:
-    """Return how much is done in whole percent, without the sign; 100 only when all is. `-` before it has a size."""
-    done, total = phase.shards_done, phase.shards_total
-    if total == 1 and not done:  # shards of a training, which has one, would say nothing until its end
-        done, total = phase.items_done, phase.items_total
-    return str(100 * done // total) if total else "-"
+    """Return how much is done in whole percent, without the sign; 100 only when all is. `-` before it has a size.
+
+    By items, as shards tell little of a few long ones; by shards where no items are known.
+    """
+    shards, num_shards, num_items = phase.shards_done, phase.shards_total, phase.items_total
+    if shards == num_shards or not num_items:
+        return str(100 * shards // num_shards) if num_shards else "-"
+    # The last shard may hold all of its items before it is done, and other phases of a stage may be open.
+    return str(min(99, 100 * (phase.items_done + phase.items_rejected) // num_items))

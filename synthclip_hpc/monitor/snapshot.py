@@ -39,7 +39,7 @@ class PhaseStatus:
     items_done: int
     items_rejected: int
     items_per_s: float | None
-    """Mean over the last 5 minutes while running, over the whole phase when done."""
+    """Mean over the last 5 minutes while running; when done, over the time in which attempts were at work."""
     eta_s: float | None
     """At the rate of the last 5 minutes; `eta_now` is the honest form."""
     attempts: int

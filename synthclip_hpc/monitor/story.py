@@ -35,6 +35,8 @@ class Story:
     """Whether its element was interrupted too often and is not started again."""
     superseded: bool = False
     """Whether another life goes on in the same journal: job ids that repeat give the same name."""
+    num_missing: int | None = None
+    """Of a seal job: how many shards it found not to be done; None where it did not say."""
     failed_shards: int = 0
     message: str = ""
     ended: float = 0.0
@@ -84,6 +86,7 @@ class Story:
         elif name == "end":
             self.end_reason, self.ended = str(event["reason"]), float(event.get("time", 0.0))
             self.message = str(event.get("message") or self.message)
+            self.num_missing = event.get("num_missing")
         elif name == "requeue":
             self.requeue_cause = str(event["cause"])
         elif name == "gave_up":

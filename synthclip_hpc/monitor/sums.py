@@ -93,11 +93,11 @@ def _hours(parts: list[Hours]) -> Hours | None:
 
 
 def _waits(waits: list[Wait]) -> tuple[Wait, ...]:
-    merged: dict[str, Wait] = {}
+    merged: dict[tuple[str, str], Wait] = {}
     for wait in waits:
-        known = merged.get(wait.reason)
+        known = merged.get((wait.reason, wait.text))
         if known is not None:
             starts = [at for at in (known.starts, wait.starts) if at is not None]
             wait = dataclasses.replace(wait, jobs=known.jobs + wait.jobs, starts=min(starts, default=None))
-        merged[wait.reason] = wait
+        merged[wait.reason, wait.text] = wait  # the text of what is held names its jobs
     return tuple(sorted(merged.values(), key=lambda wait: -wait.jobs))

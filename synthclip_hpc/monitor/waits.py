@@ -12,12 +12,15 @@ from synthclip_hpc.monitor.parts import Wait
 _LIMIT = re.compile(r"(Assoc|QOS)(Grp|Max|Min)")
 """How Slurm names its limits: whose, for all together or for one, then what is limited and, sometimes, `Per` whom."""
 _OWNERS = {"Assoc": ("your account", "slurm.account"), "QOS": ("your quality of service", "slurm.qos")}
+_JOB = "JOB"
+"""Stands in words for the ids of the jobs that they are about."""
 _STUCK = {
     "DependencyNeverSatisfied": "waits for a job that failed or was cancelled, and will never start: "
     "cancel, then resume",
-    "JobHeldUser": "is held by you: scontrol release, or cancel and resume",
+    "JobHeldUser": "is held by you: scontrol release JOB, or cancel and resume",
     "JobHeldAdmin": "is held by an administrator, or Slurm gave it up after failed starts: ask, or cancel and resume",
-    "JobHoldMaxRequeue": "was requeued too often and is held: scontrol release, or cancel and resume",
+    "JobHoldMaxRequeue": "was requeued too often and is held: scontrol release JOB, or cancel and resume",
+    "job_requeued_in_held_state": "was requeued and is held: scontrol release JOB, or cancel and resume",
     "BadConstraints": "asks for what no node has: change slurm.constraint, gres, cpus or memory; cancel, then resume",
     "PartitionNodeLimit": "asks for more nodes than the partition gives one job: lower slurm.nodes",
     "PartitionTimeLimit": "asks for more time than the partition gives: lower slurm.time_min; cancel, then resume",
@@ -70,7 +73,7 @@ _FAMILIES = (
 
 
 def in_words(reason: str) -> tuple[str, bool]:
-    """Return what a reason means, and whether the job will never start by itself."""
+    """Return what a reason means, and whether the job will never start by itself. `JOB` stands for the job's id."""
     # Some reasons bear details behind a comma or in brackets, e.g. `ReqNodeNotAvail, UnavailableNodes:n[1-2]`.
     word, _, detail = reason.partition(",")
     word = word.strip("() ").replace(" ", "_")
@@ -121,5 +124,7 @@ def waits_of(rows: Iterable[QueueRow]) -> tuple[Wait, ...]:
 
 def _wait(reason: str, rows: Sequence[QueueRow]) -> Wait:
     text, stuck = in_words(reason)
-    starts = min((row.start for row in rows if row.start is not None), default=None)
-    return Wait(reason, text, len(rows), starts, stuck)
+    jobs = ",".join(dict.fromkeys(row.array_job_id for row in rows))
+    # Slurm may give a start for what is held as well, which it will not keep.
+    starts = None if stuck else min((row.start for row in rows if row.start is not None), default=None)
+    return Wait(reason, text.replace(_JOB, jobs), len(rows), starts, stuck)

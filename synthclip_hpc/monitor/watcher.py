@@ -23,6 +23,7 @@ from synthclip_hpc.monitor.stamps import Stamp, stamp
 from synthclip_hpc.monitor.sums import sum_stage
 from synthclip_hpc.monitor.training import TrainingBook
 from synthclip_hpc.pipeline import phases_of
+from synthclip_hpc.processes import is_alive
 from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.submissions import Submission, all_submissions
@@ -67,7 +68,8 @@ class Watcher:
         submissions = all_submissions(self.run)
         watches = self._bound_phases()
         sealed = {watch.key for watch in watches if watch.is_sealed}
-        candidates = [one for one in open_submissions(submissions) if f"{one.stage}/{one.phase}" not in sealed]
+        open_ones = [*open_submissions(submissions), *filter(_winds_down, submissions)]
+        candidates = [one for one in open_ones if f"{one.stage}/{one.phase}" not in sealed]
         queues = self._slurm.queues(candidates)
         alive = [one for one in candidates if _alive(one, queues)]
         around = Around(
@@ -77,6 +79,7 @@ class Watcher:
             config=self._load_config(),
             ask_accounting=lambda jobs: self._slurm.ask_accounting(jobs, submissions),
             now=now,
+            sealed=sealed,
         )
         with contextlib.nullcontext() if self._has_looked else _no_collections():
             told = {watch.key: watch.status(around) for watch in watches}
@@ -209,6 +212,11 @@ def _is_too_new(one: Submission, queues: Queues) -> bool:
     """Tell whether the queue may have been asked before the jobs of a submission were in it."""
     taken_at = queues.of(one.job_names).taken_at
     return one.cluster == "slurm" and taken_at < float(one.record["created"]) + _IN_QUEUE_AFTER_S
+
+
+def _winds_down(one: Submission) -> bool:
+    """Tell whether a cancelled submission's workers are still here: local ones are seen, whatever `squeue` says."""
+    return one.cluster == "local" and one.is_cancelled() and is_alive(one.record.get("supervisor"))
 
 
 def _alive(one: Submission, queues: Queues) -> bool:

@@ -46,7 +46,7 @@ def build_report(
         lambda: training_section(run, config),
         lambda: coverage_section(run),
         lambda: bill_section(bills, snapshot),
-        lambda: provenance_section(run, config, bills, stages),
+        lambda: provenance_section(told[0], bills, stages),
     )
     sections = []
     for part in parts:

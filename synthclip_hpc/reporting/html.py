@@ -50,10 +50,11 @@ def kind_of(block: Block) -> str:
 
 
 def rich(text: str) -> Markup:
-    """Return escaped text with its one formula set as such."""
+    """Return escaped text with its one formula set as such, and no line that begins with a percent sign."""
     from markupsafe import Markup, escape
 
-    return Markup(str(escape(text)).replace("Δ_MTL", "Δ<sub>MTL</sub>"))
+    unbroken = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", str(escape(text)))
+    return Markup(unbroken.replace("Δ_MTL", "Δ<sub>MTL</sub>"))
 
 
 def inline_svg(svg: str, alt: str) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from synthclip_hpc.config import RunConfig
 from synthclip_hpc.config.eval import GLYPH_SETS
+from synthclip_hpc.evaluation.results import Cell
 
 _TITLES = {
     "zero_shot": "zero-shot",
@@ -41,9 +42,9 @@ def figure_title(task: str, metric: str, variant: str = "") -> str:
     return title + (f" ({variant})" if variant else "")
 
 
-def set_title(dataset: str, config: RunConfig) -> str:
-    """Return a data set's name; of a built-in one what it is to this run."""
-    if dataset not in GLYPH_SETS or config.render.renderer != "glyphs":
-        return dataset
-    style = "the training style" if config.render.style in dataset else "an unseen style"
+def set_title(cell: Cell, config: RunConfig) -> str:
+    """Return a data set's name; of a built-in one what it is to a model that this run has trained."""
+    if cell.dataset not in GLYPH_SETS or config.render.renderer != "glyphs" or cell.epoch is None:
+        return cell.dataset
+    style = "the training style" if config.render.style in cell.dataset else "an unseen style"
     return f"new scenes, {style}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sharding.seal import SealError, load_seal
 from synthclip_hpc.evaluation.chance import chance_level
 from synthclip_hpc.evaluation.metrics import MAIN_METRICS
 from synthclip_hpc.evaluation.results import Cell
-from synthclip_hpc.monitor.snapshot import Snapshot
+from synthclip_hpc.monitor.snapshot import Snapshot, StageStatus
 from synthclip_hpc.reporting.blocks import MISSING, Block, Figure, Figures, Row, Section, Table, Text, Value
 from synthclip_hpc.reporting.naming import figure_title, metric_title, set_title
+from synthclip_hpc.reporting.open_cells import open_cells_table
+from synthclip_hpc.reporting.outside_model import outside_model_of
+from synthclip_hpc.reporting.places import TOLD_STAGES
 from synthclip_hpc.reporting.portable import portable
 from synthclip_hpc.reporting.protocols import standing, variant
 from synthclip_hpc.reporting.runs import Model, ToldRun
@@ -20,7 +25,6 @@ from synthclip_hpc.reporting.scores import (
     paper_scores,
     paper_sets,
 )
-from synthclip_hpc.stage_order import STAGES
 
 _MOST_FIGURES = 8
 _WORDS = {
@@ -43,7 +47,16 @@ def overview_section(told: ToldRun, snapshot: Snapshot) -> Section:
         blocks.append(Figures(figures))
     elif not told.cells:
         blocks.append(Text("Nothing was evaluated in this run yet, so there are no results to show.", "caution"))
-    blocks.append(_stages(told, snapshot))
+    if states := {stage.name: stage for stage in snapshot.stages}:
+        blocks.append(_stages(told, states))
+    open_cells = open_cells_table(told.run, snapshot)
+    has_errors = open_cells is not None and any(row.cells[-1].text for row in open_cells.rows)
+    for stage in states.values():
+        # What went wrong with a cell stands in its row.
+        if stage.state == "failed" and stage.message and not (stage.name == "eval" and has_errors):
+            blocks.append(Text(f"{stage.name} failed: {portable(stage.message)}", "caution"))
+    if open_cells is not None:
+        blocks.append(open_cells)
     return Section("overview", "Overview", tuple(blocks))
 
 
@@ -67,8 +80,8 @@ def _sentence(told: ToldRun) -> str:
         start = "" if config.train.init is None else f", starting from {portable(config.train.init)}"
         size = f"{config.train.epochs} epochs in batches of {config.train.batch_size:,}"
         parts.append(f"a CLIP model ({portable(config.train.model)}){data}{start}, {size}")
-    if has("eval") and config.eval.model is not None:
-        parts.append(f"evaluated: {portable(config.eval.model)}")
+    if (outside := outside_model_of(told)) is not None:
+        parts.append(f"{'evaluated' if outside.sha256 else 'to be evaluated'}: {outside.words()}")
     if not parts:
         return "Nothing of this run has been planned yet." if not has("eval") else "An evaluation alone."
     return f"{parts[0][0].upper()}{'; '.join(parts)[1:]}. Seed {config.seed}."
@@ -87,7 +100,7 @@ def _main_figures(told: ToldRun) -> tuple[Figure, ...]:
         value = cell.metrics.get(metric)
         if value is None:
             continue
-        label = f"{figure_title(cell.task, metric, variant(cell))}: {set_title(cell.dataset, told.config)}"
+        label = f"{figure_title(cell.task, metric, variant(cell))}: {set_title(cell, told.config)}"
         beside = [text for one in others if (text := _also(cell, one))]
         if (level := chance_level(cell, metric)) is not None:
             beside.insert(0, f"guessing: {100 * level:.2g} %")
@@ -123,13 +136,10 @@ def _task_figures(model: Model) -> tuple[Figure, ...]:
     return tuple(found)
 
 
-def _stages(told: ToldRun, snapshot: Snapshot) -> Table:
-    states = {stage.name: stage for stage in snapshot.stages}
+def _stages(told: ToldRun, states: Mapping[str, StageStatus]) -> Table:
     rows = []
-    for stage in STAGES[:-1]:
-        state = states.get(stage)
-        if state is None:
-            rows.append(Row((Value(stage), Value("not part of the run yet"), *(Value(MISSING) for _ in range(4)))))
+    for stage in TOLD_STAGES:
+        if (state := states.get(stage)) is None:
             continue
         items = f"{state.items_done:,}" if state.items_total else MISSING
         rows.append(
@@ -145,7 +155,9 @@ def _stages(told: ToldRun, snapshot: Snapshot) -> Table:
             )
         )
     head = ("Stage", "What", "State", "Items", "Rejected", "On disk")
-    return Table("stages", "Stages", head, tuple(rows), num_text_columns=3)
+    others = ", ".join(stage for stage in TOLD_STAGES if stage not in states)
+    note = f"Not part of the run so far: {others}." if others else ""
+    return Table("stages", "Stages", head, tuple(rows), num_text_columns=3, note=note)
 
 
 def _size(told: ToldRun, stage: str) -> str:

@@ -13,8 +13,10 @@ from synthclip_hpc.config import RunConfig, flatten
 from synthclip_hpc.pipeline import phases_of
 from synthclip_hpc.reporting.bill import StageBill
 from synthclip_hpc.reporting.blocks import Block, Listing, Row, Section, Table, Text, Value
-from synthclip_hpc.reporting.portable import command_line, portable
-from synthclip_hpc.reporting.runs import run_id
+from synthclip_hpc.reporting.outside_model import OutsideModel, outside_model_of
+from synthclip_hpc.reporting.places import TOLD_STAGES
+from synthclip_hpc.reporting.portable import command_line, shown_value
+from synthclip_hpc.reporting.runs import ToldRun, run_id
 from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import all_submissions
 
@@ -23,14 +25,16 @@ _HIDDEN = ("slurm",)
 """Not shown: what a user's own cluster is called and set up like."""
 
 
-def provenance_section(run: Run, config: RunConfig, bills: list[StageBill], stages: tuple[str, ...]) -> Section:
+def provenance_section(told: ToldRun, bills: list[StageBill], stages: tuple[str, ...]) -> Section:
     """Return the section: it tells nothing of hosts but how many there were, and of files no folder."""
+    run, outside = told.run, outside_model_of(told)
     made = list(_made_by(run, stages))
     versions = _several(one.get("versions", {}) for one in made)
     nodes = set().union(*(bill.nodes for bill in bills)) if bills else set()
     pairs = [
         ("run id", run_id(run) or "not known"),
-        ("seed", str(config.seed)),
+        ("seed", str(told.config.seed)),
+        ("model from elsewhere", "" if outside is None else outside.words()),
         ("commit", _commits(run)),
         ("hosts", f"{len(nodes):,}"),
         ("CPUs", _counted(one.get("cpu") for one in made)),
@@ -45,7 +49,7 @@ def provenance_section(run: Run, config: RunConfig, bills: list[StageBill], stag
             "they have the same files."
         ),
         _pairs("versions", "Versions of packages", ("Package", "Version"), packages, folded=True),
-        _settings(config),
+        _settings(told, outside),
         Listing("Commands", "\n".join(_commands(run)) or "none recorded"),
         Listing("Seals", "\n".join(_seals(run, stages)) or "no phase is finished yet"),
     ]
@@ -118,19 +122,27 @@ def _seals(run: Run, stages: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _settings(config: RunConfig) -> Table:
-    """Return the keys that are not at their default and those that decide outputs, but for the cluster's."""
+def _settings(told: ToldRun, outside: OutsideModel | None) -> Table:
+    """Return the keys that are not at their default and those that decide outputs, but for the cluster's.
+
+    Of a stage that the run does not have there are none: they decide nothing in it.
+    """
+    absent = [stage for stage in TOLD_STAGES if not told.run.has_plans(stage)]
     defaults = {key: value for key, value, _ in flatten(RunConfig())}
     rows = []
-    for key, value, item in flatten(config):
-        if key.partition(".")[0] in _HIDDEN or value is None:
+    for key, value, item in flatten(told.config):
+        if key.partition(".")[0] in (*_HIDDEN, *absent) or value is None:
             continue
         changed = value != defaults[key]
         if changed or item.metadata.get("role") == "identity":
-            rows.append(Row((Value(key, strong=changed), Value(_shown(value)), Value("" if changed else "default"))))
-    return Table("configuration", "Configuration", ("Key", "Value", ""), tuple(rows), num_text_columns=3, folded=True)
+            is_named = key == "eval.model" and outside is not None and told.config.eval.pretrained is None
+            shown = outside.name if outside is not None and is_named else _shown(key, value)
+            rows.append(Row((Value(key, strong=changed), Value(shown), Value("" if changed else "default"))))
+    note = f"Without the keys of stages that are not part of the run so far: {', '.join(absent)}." if absent else ""
+    head = ("Key", "Value", "")
+    return Table("configuration", "Configuration", head, tuple(rows), num_text_columns=3, note=note, folded=True)
 
 
-def _shown(value: Any) -> str:
-    found = portable(value)
+def _shown(key: str, value: Any) -> str:
+    found = shown_value(key, value)
     return found if isinstance(found, str) else json.dumps(found)

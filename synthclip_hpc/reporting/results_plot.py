@@ -39,8 +39,7 @@ def results_plot(told: ToldRun) -> Plot | None:
     levels = [chance_level(cell, metric) for cell, metric, _ in found]
     papers = [_of_paper(cell, metric) for cell, metric, _ in found]
     names = [
-        f"{set_title(cell.dataset, told.config)}: {figure_title(cell.task, metric, variant(cell))}"
-        for cell, metric, _ in found
+        f"{set_title(cell, told.config)}: {figure_title(cell.task, metric, variant(cell))}" for cell, metric, _ in found
     ]
 
     def paint(axes: Axes) -> None:
@@ -76,7 +75,7 @@ def results_plot(told: ToldRun) -> Plot | None:
     alt = "; ".join(f"{name} {100 * value:.1f} %" for name, (_, _, value) in zip(names, found, strict=True))
     high, narrow_high = 1.1 + _ROW_INCHES * len(found), 1.2 + _NARROW_ROW_INCHES * len(found)
     note = ""
-    if any(standing(cell).reasons for cell, _, _ in found):
+    if any(value is not None for value in papers) and any(standing(cell).reasons for cell, _, _ in found):
         note = "The paper's figures stand beside those that were measured as its own were."
     return draw(
         "results", "Results against guessing", alt, paint, note=note, size=(8.8, high), narrow_height=narrow_high

@@ -48,7 +48,8 @@ def glyph_statement(cells: Sequence[Cell], config: RunConfig) -> str:
         "how far a model gets from the drawings it was trained on to new ones"
     )
     seen = [style for style in ("twemoji", "openmoji") if any(style in name for name in names)]
-    if config.render.renderer == "glyphs" and len(seen) == 2:
+    trained_here = any(cell.epoch is not None for cell in cells)
+    if trained_here and config.render.renderer == "glyphs" and len(seen) == 2:
         own = config.render.style
         other = next(style for style in seen if style != own)
         text += (

@@ -84,11 +84,12 @@ class ToldRun:
 
 
 def told_runs(run: Run, others: str | None) -> list[ToldRun]:
-    """Return this run and the others that `report.runs` names, in that order. Raises UserError for one that is none."""
+    """Return this run and the others that `report.runs` names, in that order; this one, where it is named, once.
+
+    Raises UserError for one that is none.
+    """
     found = [run]
-    for word in (one.strip() for one in (others or "").split(",")):
-        if not word:
-            continue
+    for word in _named(others):
         other = Run(path_of("report.runs", word).absolute())
         if not other.exists():
             raise UserError(
@@ -99,6 +100,15 @@ def told_runs(run: Run, others: str | None) -> list[ToldRun]:
             found.append(other)
     names = _unique([one.path.name or "run" for one in found])
     return [ToldRun(one, name, alone=len(found) == 1) for one, name in zip(found, names, strict=True)]
+
+
+def names_itself(run: Run, others: str | None) -> bool:
+    """Tell whether a run is among the others that `report.runs` names."""
+    return run.path.resolve() in {path_of("report.runs", word).resolve() for word in _named(others)}
+
+
+def _named(others: str | None) -> list[str]:
+    return [word for one in (others or "").split(",") if (word := one.strip())]
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ No other file is touched: the folder may be one that people keep their own thing
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import secrets
@@ -23,6 +24,8 @@ from synthclip_hpc.reporting.places import LIST, MARKDOWN, PAGE, PLOTS, TABLES
 from synthclip_hpc.reporting.table_files import to_csv, to_latex
 
 _COLUMNS_OF_SHEET = 6
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What is nobody's mistake."""
 
 
 def write_report(report: Report, folder: Path, staged: Path | None = None, *, is_own: bool = False) -> Path:
@@ -31,7 +34,7 @@ def write_report(report: Report, folder: Path, staged: Path | None = None, *, is
     `staged`: a fresh folder on the same file system to write into first; it is gone afterwards, but for a kill.
     `is_own`: the folder is a run's own for its report, so a file of a report's name is a report's; elsewhere only one
     that the list has. Raises UserError for a file in the way that no report has written, before anything is changed,
-    and for a missing package.
+    for a folder that cannot be written, and for a missing package.
     """
     files = _files(report)
     written = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -42,10 +45,15 @@ def write_report(report: Report, folder: Path, staged: Path | None = None, *, is
                 f"out={folder}: {name} is there, and no report has written it (or one of an older version); move it "
                 "away, or give another folder"
             )
-    for name in (TABLES, PLOTS):
-        make_directory(folder / name)
-    # Before the first file is there: a kill leaves none that the list does not have.
-    replace_file(folder / LIST, canonical_json(before | written))
+    try:
+        for name in (TABLES, PLOTS):
+            make_directory(folder / name)
+        # Before the first file is there: a kill leaves none that the list does not have.
+        replace_file(folder / LIST, canonical_json(before | written))
+    except OSError as error:
+        if is_own or error.errno in _FULL:
+            raise
+        raise UserError(f"out={folder}: cannot be written ({error.strerror}); name a writable folder") from error
     staged = staged or folder / f".making-{secrets.token_hex(6)}"
     try:
         for name, content in files.items():

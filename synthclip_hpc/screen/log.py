@@ -45,8 +45,8 @@ class LogView(View):
         Binding("T", "traceback(-1)", show=False),
         Binding("f,G", "follow", "Follow", key_display="f"),
         Binding("h,left", "tab(-1)", "Tab before", show=False),
-        Binding("l,right", "tab(1)", "Next tab", key_display="l"),
-        Binding("x", "close", "Close tab"),
+        Binding("l,right", "tab(1)", "Tab", key_display="h l"),
+        Binding("x", "close", "Close"),
     ]
 
     def __init__(self, **options: str) -> None:
@@ -160,7 +160,7 @@ class LogView(View):
         if not self._files:
             self._shown = None
             self.query_one(LogLines).clear()
-            self._tell("")
+            self._tell("no log is open: o on an attempt or shard (2 Stage) or on a group (3 Failures) opens one")
 
 
 def _read_quietly(file: LogFile) -> list[str] | str:

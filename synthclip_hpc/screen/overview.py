@@ -14,7 +14,7 @@ from synthclip_hpc.monitor.notes import notes_of
 from synthclip_hpc.monitor.short import percent_done
 from synthclip_hpc.monitor.snapshot import Snapshot
 from synthclip_hpc.screen.pictures import STYLE, heat_line
-from synthclip_hpc.screen.stage_columns import columns_for
+from synthclip_hpc.screen.stage_columns import fit_columns
 from synthclip_hpc.screen.tables import KeyedTable, Pane
 from synthclip_hpc.screen.view import View
 from synthclip_hpc.stage_order import STAGES
@@ -36,7 +36,7 @@ class Overview(View):
         yield Static(id="strip")
         yield Static(id="alarms")
         yield Static(id="press")
-        yield KeyedTable(id="stages")
+        yield KeyedTable(id="stages", has_few_rows=True)
         with Pane(id="notes"):
             yield Static(id="note")
 
@@ -55,21 +55,14 @@ class Overview(View):
         press.update(f"{count}{_PRESS}")
         shown.display = press.display = bool(alarms)
         table = self.query_one("#stages", KeyedTable)
-        columns = columns_for(self.size.width)
-        headings = [heading for heading, _ in columns]
-        table.head([*headings, "heat"])
-        rows = [tuple(cell(stage) for _, cell in columns) for stage in snapshot.stages]
-        room = self._room(rows, headings)
+        fitted = fit_columns(snapshot.stages, self.size.width)
         is_first = not table.row_count
-        table.show([(*row, heat_line(stage.heat, room)) for row, stage in zip(rows, snapshot.stages, strict=True)])
+        table.head([*fitted.headings, "heat"])
+        heats = [heat_line(stage.heat, fitted.heat_width) for stage in snapshot.stages]
+        table.show([(*row, heat) for row, heat in zip(fitted.rows, heats, strict=True)])
         if is_first:
             table.select(_of_interest(snapshot))
         self._note()
-
-    def _room(self, rows: list[tuple[str | Text, ...]], headings: list[str]) -> int:
-        """Return how many characters are left for the heat."""
-        widths = [max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(headings)]
-        return max(4, self.size.width - sum(widths) - 2 * (len(widths) + 1) - 2)
 
     @on(DataTable.RowHighlighted)
     def _note(self) -> None:

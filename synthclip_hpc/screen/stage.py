@@ -34,10 +34,11 @@ class StageView(View):
         "o: the selected row's log   w: the selected shard's whole story",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "mode('attempts')", "Attempts"),
-        Binding("s", "mode('shards')", "Shards"),
-        Binding("b", "mode('behind')", "Behind"),
-        Binding("n", "mode('nodes')", "Nodes"),
+        # One for all four: with a name each there would be no room for the others at 80 characters.
+        Binding("a", "mode('attempts')", "Tables", key_display="a s b n"),
+        Binding("s", "mode('shards')", show=False),
+        Binding("b", "mode('behind')", show=False),
+        Binding("n", "mode('nodes')", show=False),
         Binding("o,enter", "log", "Log", key_display="o"),
         Binding("w", "why", "Why"),
         Binding("slash", "filter", "Filter", key_display="/"),
@@ -176,6 +177,12 @@ class StageView(View):
         attempt = self._selected_attempt()
         if attempt:
             self.app.open_log(self._key, attempt)
+        elif self.mode == "nodes":
+            self.app.notify("a node has no log of its own: select an attempt (a) or a shard (s)")
+        elif self._table.selected is None:
+            self.app.notify("nothing is selected")
+        else:
+            self.app.notify("no attempt has come to this shard: there is no log yet")
 
     def action_why(self) -> None:
         selected = self._table.selected

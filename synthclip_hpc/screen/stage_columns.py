@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.text import Text
 
@@ -20,41 +21,63 @@ _PERCENT: Column = ("%", percent_done)
 _RATE: Column = ("items/s", lambda stage: _rate(stage.items_per_s))
 _ETA: Column = ("ETA", lambda stage: span(stage.eta_now))
 _SHORT_ETA: Column = ("ETA", lambda stage: short_span(stage.eta_now))
-_BY_WIDTH: tuple[tuple[int, tuple[Column, ...]], ...] = (
-    (
-        120,
-        (
-            *_NAME,
-            _SHARDS,
-            ("items", lambda stage: f"{stage.items_done:,}/{stage.items_total:,}"),
-            ("rejected", lambda stage: f"{stage.items_rejected:,}"),
-            _RATE,
-            ("overall", lambda stage: _rate(stage.items_per_s_overall)),
-            _ETA,
-            ("at full", lambda stage: span(stage.eta_full)),
-            ("hours", lambda stage: _hours(stage.hours)),
-            ("attempts", lambda stage: f"{stage.attempts}" + (f" ({stage.running} live)" if stage.running else "")),
-        ),
-    ),
-    (76, (*_NAME, _SHARDS, _RATE, _ETA)),
-    (
-        58,
-        (
-            *_NAME,
-            ("shards", lambda stage: f"{short_count(stage.shards_done)}/{short_count(stage.shards_total)}"),
-            ("items/s", lambda stage: short_rate(stage.items_per_s)),
-            _SHORT_ETA,
-        ),
-    ),
-    (34, (*_NAME, _PERCENT, _SHORT_ETA)),
-    (0, (*_NAME, _PERCENT)),
+_ITEMS: Column = ("items", lambda stage: f"{stage.items_done:,}/{stage.items_total:,}")
+_REJECTED: Column = ("rejected", lambda stage: f"{stage.items_rejected:,}")
+_HOURS: Column = ("hours", lambda stage: _hours(stage.hours))
+_ATTEMPTS: Column = (
+    "attempts",
+    lambda stage: f"{stage.attempts}" + (f" ({stage.running} live)" if stage.running else ""),
 )
-"""From how many characters of width on which columns are shown."""
+_LONGEST_FIRST: tuple[tuple[Column, ...], ...] = (
+    (
+        *_NAME,
+        _SHARDS,
+        _ITEMS,
+        _REJECTED,
+        _RATE,
+        ("overall", lambda stage: _rate(stage.items_per_s_overall)),
+        _ETA,
+        ("at full", lambda stage: span(stage.eta_full)),
+        _HOURS,
+        _ATTEMPTS,
+    ),
+    (*_NAME, _SHARDS, _ITEMS, _REJECTED, _RATE, _ETA, _HOURS, _ATTEMPTS),
+    (*_NAME, _SHARDS, _RATE, _ETA),
+    (
+        *_NAME,
+        ("shards", lambda stage: f"{short_count(stage.shards_done)}/{short_count(stage.shards_total)}"),
+        ("items/s", lambda stage: short_rate(stage.items_per_s)),
+        _SHORT_ETA,
+    ),
+    (*_NAME, _PERCENT, _SHORT_ETA),
+    (*_NAME, _PERCENT),
+)
+_LEAST_HEAT = 4
+_PADDING, _SCROLLBAR = 2, 2
 
 
-def columns_for(width: int) -> tuple[Column, ...]:
-    """Return the columns of a table of so many characters; the heat comes after them."""
-    return next(columns for least, columns in _BY_WIDTH if width >= least)
+@dataclass(frozen=True)
+class Fitted:
+    """What a table of stages shows besides the heat, which comes last."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str | Text, ...], ...]
+    """A row a stage, a cell a heading."""
+    heat_width: int
+    """Characters that are left for the heat, 4 or more."""
+
+
+def fit_columns(stages: Sequence[StageStatus], width: int) -> Fitted:
+    """Return the most columns that fit a table of `width` characters by what these stages have to say."""
+    for columns in _LONGEST_FIRST:
+        headings = tuple(heading for heading, _ in columns)
+        rows = tuple(tuple(cell(stage) for _, cell in columns) for stage in stages)
+        widths = [max([len(name), *(len(row[i]) for row in rows)]) for i, name in enumerate(headings)]
+        left = width - sum(widths) - _PADDING * (len(widths) + 1) - _SCROLLBAR
+        if left >= _LEAST_HEAT:
+            break
+    # Nothing fits: the last and shortest.
+    return Fitted(headings, rows, max(_LEAST_HEAT, left))
 
 
 def _rate(value: float | None) -> str:

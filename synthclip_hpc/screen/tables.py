@@ -41,12 +41,16 @@ class KeyedTable(DataTable[Any]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*VIM]
 
-    def __init__(self, *columns: str, **options: Any) -> None:
+    def __init__(self, *columns: str, has_few_rows: bool = False, **options: Any) -> None:
+        """With few rows all cells can be measured at each change: columns become narrower again."""
         # States and heat keep their colours under the cursor.
         super().__init__(cursor_type="row", cursor_foreground_priority="renderable", **options)
         self._headings: tuple[str, ...] = ()
         self._wanted = columns
+        self._has_few_rows = has_few_rows
         self._shown: dict[str, Sequence[str | Text]] = {}
+        self._kept: str | None = None
+        """The row that was selected before the columns changed."""
 
     def on_mount(self) -> None:
         self.head(self._wanted)
@@ -57,8 +61,9 @@ class KeyedTable(DataTable[Any]):
             self.move_cursor(row=self.cursor_row)
 
     def head(self, columns: Sequence[str]) -> None:
-        """Set the columns; rows are kept as long as these do not change."""
+        """Set the columns; rows are kept as long as these do not change, what is selected is kept for those to come."""
         if tuple(columns) != self._headings:
+            self._kept = self.selected or self._kept
             self.clear(columns=True)
             self._shown = {}
             self._headings = tuple(columns)
@@ -74,7 +79,7 @@ class KeyedTable(DataTable[Any]):
 
     def show(self, rows: Sequence[Sequence[str | Text]]) -> None:
         """Make these the rows, in this order: cells are updated where they differ, the cursor stays on its row."""
-        selected = self.selected
+        selected = self.selected or self._kept
         position = {str(row[0]): number for number, row in enumerate(rows)}
         for key in [str(key.value) for key in self.rows if str(key.value) not in position]:
             self.remove_row(key)
@@ -87,6 +92,11 @@ class KeyedTable(DataTable[Any]):
             self.sort(self._headings[0], key=lambda first: position[str(first)])
         if selected in position:
             self.move_cursor(row=position[selected], animate=False, scroll=False)
+        if rows:
+            self._kept = None
+        if self._has_few_rows:
+            for heading in self._headings:
+                self.columns[heading].content_width = max(map(_width, [heading, *self.get_column(heading)]))
 
     def select(self, key: str) -> None:
         """Put the cursor on a row, if it is there."""
@@ -96,10 +106,24 @@ class KeyedTable(DataTable[Any]):
     def _put(self, key: str, row: Sequence[str | Text]) -> None:
         if key not in self.rows:
             self.add_row(*row, key=key)
+            for heading, new in zip(self._headings, row, strict=True):
+                self._widen(heading, new)
             return
         known = self.get_row(key)
         for heading, old, new in zip(self._headings, known, row, strict=True):
             if old != new:
-                # Never narrower: for that all cells of the column would be measured, at each change.
-                is_wider = cell_len(str(new)) > self.columns[heading].content_width
-                self.update_cell(key, heading, new, update_width=is_wider)
+                is_wider = self._widen(heading, new)
+                self.update_cell(key, heading, new, update_width=is_wider or self._has_few_rows)
+
+    def _widen(self, heading: str, cell: str | Text) -> bool:
+        """Make a column as wide as a cell; return whether it was narrower."""
+        # At once: left to the table, a column is measured after lines may have been drawn, and those would be kept.
+        column, width = self.columns[heading], _width(cell)
+        is_wider = width > column.content_width
+        if is_wider:
+            column.content_width = width
+        return is_wider
+
+
+def _width(cell: str | Text) -> int:
+    return cell_len(str(cell))

@@ -261,8 +261,11 @@ class ShardTask:
         )
         self.shard_done(marker.counts, marker.size_bytes, new=counts.total - self._reported)
 
-    def shard_done(self, counts: Counts, size_bytes: int, new: int) -> None:
-        """Repeat the marker's counts in the journal, so that status needs to open no markers."""
+    def shard_done(self, counts: Counts, size_bytes: int, new: int, *, adopted: bool = False) -> None:
+        """Repeat the marker's counts in the journal, so that status needs to open no markers.
+
+        `adopted`: the output was found finished, without its marker; this attempt has not made it.
+        """
         self.journal.event(
             "shard_done",
             shard=self.shard.index,
@@ -273,4 +276,5 @@ class ShardTask:
             size_bytes=size_bytes,
             seconds=round(time.monotonic() - self.started, 3),
             new=new,
+            adopted=adopted,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sharding.seal import load_seal
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.monitor.lives import Life, PhaseLives
 from synthclip_hpc.pipeline import phases_of
+from synthclip_hpc.processes import is_alive, is_elsewhere
 from synthclip_hpc.run import Run
 from synthclip_hpc.stage_order import STAGES
 from synthclip_hpc.stages.phase import Phase
@@ -128,7 +129,13 @@ def tell_shard(run: Run, phase: Phase, plan: Plan, shard: int) -> ShardStory:
     directory = run.phase(phase.stage, phase.name)
     submissions = [one for one in all_submissions(run) if (one.stage, one.phase) == (phase.stage, phase.name)]
     lives = read_phase(run, phase, submissions, tracebacks=True)
-    given = [found for one in submissions if (found := _given(run, one, shard)) is not None]
+    is_sealed = load_seal(directory) is not None
+    sealers = {life.story.submission for life in lives.lives.values() if life.story.role == "seal" and life.ended}
+    given = [
+        replace(found, state="ended") if found.state == "submitted" and (is_sealed or _is_over(one, sealers)) else found
+        for one in submissions
+        if (found := _given(run, one, shard)) is not None
+    ]
     marker, why_not = None, None
     try:
         marker = done_marker(directory, plan, shard)
@@ -145,7 +152,7 @@ def tell_shard(run: Run, phase: Phase, plan: Plan, shard: int) -> ShardStory:
         shard=shard,
         items=(extent.start, extent.stop),
         is_done=marker is not None,
-        is_sealed=load_seal(directory) is not None,
+        is_sealed=is_sealed,
         why_not=why_not,
         marker=_facts(marker) if marker is not None else None,
         given=tuple(given),
@@ -167,6 +174,14 @@ def _given(run: Run, submission: Submission, shard: int) -> Given | None:
         element=element,
         excluded=submission.config.slurm.exclude_also,
     )
+
+
+def _is_over(submission: Submission, sealers: set[str]) -> bool:
+    """Tell whether a submission is seen to have ended: its seal job, the last of it, or its supervisor on this host."""
+    if submission.cluster == "slurm":
+        return submission.name in sealers
+    supervisor = submission.record.get("supervisor")
+    return not is_alive(supervisor) and not is_elsewhere(supervisor)
 
 
 def _at_shard(lives: PhaseLives, shard: int, given: set[tuple[str, int]]) -> list[Life]:

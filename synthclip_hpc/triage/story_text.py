@@ -31,7 +31,7 @@ def lines_of(story: ShardStory, run: Path, num_lines: int) -> list[str]:
         lines += [f"  {one.path}  {one.size_bytes:,} bytes, written {_clock(one.written)}" for one in story.work_files]
     logs = list(dict.fromkeys(one.log for one in reversed(story.attempts) if one.log is not None))
     for log in logs[:_LOGS] if num_lines else []:
-        lines += ["", f"end of {log}:", *(f"  {line}" for line in tail(Path(log), num_lines))]
+        lines += ["", f"end of {log}:", *(f"  {line}" for line in tail(Path(log), num_lines) or ["(empty)"])]
     if not story.is_done:
         at = f"run={shlex.quote(str(run))}"
         lines += ["", f"try it again: python -m synthclip_hpc.resume only=shards:{story.phase}/{story.shard} {at}"]

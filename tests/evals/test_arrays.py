@@ -7,6 +7,7 @@ import pytest
 
 from evals.arrays import check_arrays, read_arrays
 from evals.errors import EvalError
+from tests.evals import small_world
 from tests.evals.probe_tools import save
 
 
@@ -72,6 +73,10 @@ def test_what_is_no_npz_file_is_told(tmp_path):
     whole = (tmp_path / "cut.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     save(tmp_path / "objects.npz", arrays(train_labels=np.array([2, 9, 2, 9, 4, 4], dtype=object)))
+    small_world.write_tar(tmp_path / "tar.npz", [("a.png", b"1")])
+    for name in ("text.npz", "tar.npz"):
+        with pytest.raises(EvalError, match=rf"{name}: no \.npz file; write it with numpy\.savez"):
+            read_arrays(tmp_path / name)
     for name in ("text.npz", "one.npy", "cut.npz", "objects.npz", "none.npz", "."):
         with pytest.raises(EvalError, match="features="):
             read_arrays(tmp_path / name)

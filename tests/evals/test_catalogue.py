@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,12 +77,12 @@ def test_a_set_is_found_by_what_clip_benchmarks_users_call_it(tmp_path: Path) ->
 
 def test_wrong_counts_are_refused_and_those_of_other_peoples_folders_are_not() -> None:
     caltech = catalogue.find("caltech101")
-    caltech.check_images({"train": 3060, "test": 6084}, "here")
-    caltech.check_images({"train": 2754, "val": 306, "test": 6085}, "here")
-    with pytest.raises(EvalError, match=r"here: 6,083 images in test, but caltech101 has 6,084 or 6,085; make it anew"):
-        caltech.check_images({"test": 6083}, "here")
+    caltech.check_images({"train": 3060, "test": 6084}, "here", "")
+    caltech.check_images({"train": 2754, "val": 306, "test": 6085}, "here", "")
+    with pytest.raises(EvalError, match=r"here: 6,083 images in test, but caltech101 has 6,084 or 6,085; copy it"):
+        caltech.check_images({"test": 6083}, "here", "copy it")
     with pytest.raises(EvalError, match="3,059 images in train, but caltech101 has 3,060"):
-        caltech.check_images({"train": 2754, "val": 305, "test": 6085}, "here")
+        caltech.check_images({"train": 2754, "val": 305, "test": 6085}, "here", "")
     with pytest.raises(EvalError, match="1,881 images in val, but dtd has 1,880; copy it"):
         catalogue.find("dtd").check_images({"val": 1881}, "here", "copy it")
 
@@ -92,4 +94,100 @@ def test_the_help_tells_each_set_with_its_source_and_licence() -> None:
         line = next(line for line in text.splitlines() if line.startswith(f"  {name} "))
         assert catalogue.find(name).licence in line
     assert "torchvision's Food101, hub:ethz/food101, class folders" in text
+    for name in catalogue.collections():
+        assert f"  {name:<16} {', '.join(catalogue.collection(name))}" in text.splitlines()
     assert "113 classes that ImageNet has as well" in facts_of(catalogue.find("objectnet"))
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the folder of a catalogue that may be changed, until its files are first read."""
+    caches = (catalogue._read, catalogue._files, catalogue._collections)
+    folder = tmp_path / "catalogue"
+    shutil.copytree(str(catalogue._folder()), folder)
+    monkeypatch.setattr(catalogue, "_folder", lambda: folder)
+    for one in caches:
+        one.cache_clear()
+    yield folder
+    for one in caches:
+        one.cache_clear()
+
+
+GOOD = """title = "EuroSAT"
+kind = "classification"
+classes = 10
+metric = "acc1"
+templates = ["a satellite photo of {a} {c}."]
+licence = "MIT"
+homepage = "https://github.com/phelber/EuroSAT"
+reference = "Helber et al., 2019"
+[splits]
+train = [16200, 21600]
+test = 5400
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('licence = "MIT"', "", "no licence; a data set needs title, kind,"),
+        ('licence = "MIT"', "licence = 3", "licence = 3: must be a text"),
+        (
+            'licence = "MIT"',
+            'licence = "MIT"\nlisence = "x"',
+            r"unknown key 'lisence' \(did you mean 'licence'\?\); valid",
+        ),
+        ('licence = "MIT"', 'licence = "MIT"\nname = "x"', "unknown key 'name'"),
+        ('title = "EuroSAT"', "title = EuroSAT", r"no TOML \(.*line 1"),
+        ('"acc1"', '"accuracy"', "metric = 'accuracy'.*valid for classification are acc1, mean_per_class_recall"),
+        ('"classification"', '"retrieval"', "metric = 'acc1'.*valid for retrieval are recall@5"),
+        ('"classification"', '"classes"', "kind = 'classes': must be classification or retrieval"),
+        ("{a} {c}.", "{a} {d}.", r"templates = .*each with {c} where the class name goes"),
+        ('["a satellite photo of {a} {c}."]', '"openai8"', "templates = 'openai8': must be openai80 or simple7"),
+        ("test = 5400", "tset = 5400", r"splits = .*of train, val, test, test among them"),
+        ("test = 5400", "test = 5400\ntset = 1", "splits = "),
+        ("test = 5400", 'test = "many"', "splits = "),
+        ("test = 5400", "test = 5400\n[captions]\ntset = 3", r"captions\.tset: there is no such split"),
+        ("classes = 10", "classes = true", "classes = True: must be a whole number"),
+        ("classes = 10", "", "no classes; a classification set has a number of them"),
+        ("classes = 10", 'classes = 10\nnames = ["a"]', "names: 1 of them for 10 classes"),
+        ("classes = 10", 'classes = 10\nclass_folders = "flat"', "class_folders = 'flat': must be one of name, letter"),
+    ],
+)
+def test_a_file_that_cannot_be_is_named_with_what_is_valid_and_the_others_work(
+    own: Path, old: str, new: str, message: str
+) -> None:
+    assert old in GOOD
+    (own / "eurosat.toml").write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(EvalError, match=rf"catalogue/eurosat\.toml: {message}"):
+        catalogue.find("eurosat")
+    assert catalogue.find("cifar10").classes == catalogue.find("vtab/cifar10").classes == 10
+    with pytest.raises(EvalError, match=r"no such data set in the catalogue; valid are .*eurosat.*left out: .*eurosat"):
+        catalogue.find("nowhere")
+    line = next(line for line in overview("A.\n\nB.", "").splitlines() if line.startswith("  eurosat "))
+    assert "cannot be used: " in line and "eurosat.toml" in line
+
+
+def test_a_file_that_is_put_there_is_found(own: Path) -> None:
+    (own / "eurosat.toml").write_text(GOOD)
+    found = catalogue.find("eurosat")
+    assert found.splits == {"train": (16200, 21600), "test": (5400,)} and "eurosat" in catalogue.names()
+    assert found.templates == ("a satellite photo of a {c}.", "a satellite photo of the {c}.")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('paper = ["cifar11"]\nrobustness = []', r"paper: 'cifar11' \(did you mean 'cifar10'\?\) is no data set"),
+        ('paper = "cifar10"\nrobustness = []', "paper = 'cifar10': must be a list"),
+        ("paper = []", "no robustness"),
+        ("paper = [", "no TOML"),
+    ],
+)
+def test_collections_that_cannot_be_are_named_and_a_data_set_is_found_without_them(
+    own: Path, text: str, message: str
+) -> None:
+    (own / "collections.toml").write_text(text)
+    with pytest.raises(EvalError, match=rf"collections\.toml: {message}"):
+        catalogue.collections()
+    assert catalogue.find("cifar10").classes == 10

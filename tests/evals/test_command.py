@@ -30,7 +30,10 @@ class Sample:
 
 
 def test_words_become_options_of_their_types() -> None:
-    given = split_words(["data=a=b", "--size=4", "share=0.5", "kind=two", "loud=true"])
+    lone, given = split_words(
+        ["data=a=b", "--size=4", "--share", "0.5", "word", "--kind", "two", "loud=true"], "the word"
+    )
+    assert lone == "word"
     assert parse(Sample, given, "sample") == Sample(data="a=b", size=4, share=0.5, kind="two", loud=True)
     assert parse(Sample, {"data": "", "share": "none"}, "sample") == Sample(data="")
 
@@ -39,6 +42,9 @@ def test_words_become_options_of_their_types() -> None:
     ("words", "message"),
     [
         (["data"], "data: no key=value"),
+        (["--data"], "--data: needs a value; write --data VALUE or data=VALUE"),
+        (["--data", "--size=3"], "--data: needs a value"),
+        (["--sise", "3", "--data", "a"], "sise=3: sample has no such key"),
         (["data=a", "data=b"], "data=b: given twice"),
         (["data=a", "sise=3"], r"sise=3: sample has no such key \(did you mean 'size'\?\); its keys are data, size"),
         (["size=3"], "data=: sample needs it: a folder"),
@@ -50,7 +56,16 @@ def test_words_become_options_of_their_types() -> None:
 )
 def test_a_wrong_word_is_told(words: list[str], message: str) -> None:
     with pytest.raises(EvalError, match=message):
-        parse(Sample, split_words(words), "sample")
+        parse(Sample, split_words(words)[1], "sample")
+
+
+def test_a_lone_word_that_is_wanted_is_there_once() -> None:
+    for words, message in [
+        (["a", "b"], "b: no key=value"),
+        (["data=a"], "data=a: the task is missing; write it first"),
+    ]:
+        with pytest.raises(EvalError, match=message):
+            split_words(words, "the task")
 
 
 def test_keys_are_described_with_their_defaults() -> None:
@@ -70,6 +85,7 @@ def test_help_lists_every_task_and_every_key_of_one(capsys: pytest.CaptureFixtur
 def test_mistakes_exit_with_2_and_one_line(tmp_path: Path) -> None:
     for words, message in [
         (["zero_shoot"], "zero_shoot (did you mean 'zero_shot'?): no such task"),
+        (["--data", "x", "retrieval"], "model=: retrieval needs it"),
         (["retrieval", f"data={tmp_path}", "model=x"], "no data set in CLIP_benchmark's layout"),
         (["retrieval", "data=x", "model=x", f"out={tmp_path}/none/a.json"], "there is no such folder; make it first"),
     ]:

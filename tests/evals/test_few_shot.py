@@ -139,6 +139,8 @@ def test_the_command_writes_mean_and_deviation(tmp_path, capsys):
         "std": pytest.approx(accuracies.std(ddof=1)),
     }
     assert (record["task"], record["episodes"], record["seed"]) == ("few_shot", 40, 0)
+    assert ": 40 episodes of 5 classes" in record["protocol"]
+    assert record["protocol"].replace(" 40 episodes", " 5,000 episodes") == few_shot.PROTOCOL
 
 
 @pytest.mark.parametrize(

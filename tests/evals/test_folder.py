@@ -98,7 +98,11 @@ def test_a_sample_takes_the_image_that_clip_benchmark_would(tmp_path: Path) -> N
         (lambda folder: write_tar(folder / "test" / "1.tar", sample("a", "3")), "class 3, but .* 3 names, 0 to 2"),
         (lambda folder: write_tar(folder / "test" / "1.tar", sample("a", "-1")), "class -1, but"),
         (lambda folder: write_tar(folder / "test" / "1.tar", 2 * sample("a", "1")), r"two members a\.(jpg|cls)"),
-        (lambda folder: (folder / "classnames.txt").unlink(), "classnames.txt: missing or empty"),
+        (lambda folder: (folder / "classnames.txt").unlink(), "classnames.txt: missing or empty.*`retrieval` into"),
+        (
+            lambda folder: (folder / "classnames.txt").write_text("ant\n\nbee\ncat\n"),
+            r"classnames\.txt: line 2 is empty",
+        ),
     ],
 )
 def test_a_wrong_folder_is_refused_by_name(tmp_path: Path, change, message: str) -> None:

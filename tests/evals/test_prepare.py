@@ -18,6 +18,7 @@ from evals.counts import check_folder
 from evals.errors import EvalError
 from evals.folder import open_folder
 from evals.prepare import main
+from tests.evals import small_world
 from tests.evals.source_tools import LONG_TAIL, class_folders, contents, image, images_of, write_files
 from tests.evals.test_command import REPOSITORY
 
@@ -70,13 +71,24 @@ def test_counts_that_are_not_the_catalogues_are_refused_before_anything_is_made(
 
 
 def test_a_class_without_a_test_image_is_named(tmp_path: Path) -> None:
-    files = class_folders(5, ("train/airplane", "train/bird", "test/bird"))
-    source = write_files(tmp_path / "source", files)
+    files = class_folders(1, [f"train/{number}" for number in range(10)])
+    source = write_files(tmp_path / "source", files | class_folders(5, ["test/7"]))
     made = open_folder(prepare(tmp_path / "root", source, "any_count=true", name="cifar10"))
-    assert made.split("test").labels.tolist() == [1] * 5 and made.classnames == ("airplane", "bird")
-    small = replace(find("cifar10"), classes=2, splits={"train": (10,), "test": (5,)})
-    with pytest.raises(EvalError, match="1 classes have no test image: airplane"):
+    assert made.split("test").labels.tolist() == [7] * 5 and made.classnames == tuple("0123456789")
+    small = replace(find("cifar10"), splits={"train": (10,), "test": (5,)})
+    with pytest.raises(EvalError, match="9 classes have no test image: 0, 1"):
         check_folder(small, made, any_count=False)
+
+
+def test_other_classes_are_another_data_set_whatever_the_number_of_images(tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", class_folders(3, ("bird", "cat")))
+    layout = small_world.write_classification(tmp_path / "layout", images=12)
+    for folder, number in ((source, 2), (layout, 12)):
+        with pytest.raises(
+            EvalError, match=f"{number} classes, but cifar10 has 10; give cifar10's own, or measure it by"
+        ):
+            prepare(tmp_path / "root", folder, "any_count=true", "splits=test", name="cifar10")
+    assert not (tmp_path / "root" / "cifar10").exists()
 
 
 def test_a_folder_is_verified_by_its_checksums(
@@ -119,6 +131,8 @@ def test_a_folder_in_clip_benchmarks_layout_is_checked_and_copied_or_left_where_
     (made / ".git").mkdir()
     copied = prepare(tmp_path / "two", made, "any_count=true")
     assert contents(copied) == contents(made)
+    (copied / "licence.txt").unlink()
+    assert contents(prepare(tmp_path / "four", copied, "any_count=true")) == contents(made)
     (made / "checksums.json").unlink()
     with pytest.raises(EvalError, match=r"is there, without checksums\.json; source=.*/one/long_tail verifies"):
         prepare(tmp_path / "one", source)
@@ -170,7 +184,9 @@ def test_an_image_that_is_none_is_named_and_nothing_is_left(tmp_path: Path, sour
     ("words", "message"),
     [
         (["long_tails"], r"long_tails \(did you mean 'long_tail'\?\): no such data set"),
-        (["long_tail"], "root=: prepare long_tail needs it"),
+        (["long_tail"], "root=: prepare long_tail needs it.* See python -m evals.prepare long_tail --help"),
+        (["--check", "true"], "the name of a data set is missing; write it first"),
+        (["--root", "R", "long_tail"], "source=: give what long_tail is made from"),
         (["long_tail", "root=R", "sauce=x"], r"no such key \(did you mean 'source'\?\)"),
         (["long_tail", "root=R"], "source=: give what long_tail is made from"),
         (["long_tail", "root=R", "source=nowhere"], "source=nowhere: there is nothing there"),
@@ -185,6 +201,11 @@ def test_an_image_that_is_none_is_named_and_nothing_is_left(tmp_path: Path, sour
         (["sun397", "root=R", "source=S"], r"Training_01\.txt and Testing_01\.txt would tell them"),
         (["long_tail", "root=R", "source=S/rose"], "lies in no class folder"),
         (["long_tail", "root=R", "source=E"], "no image in it"),
+        (
+            ["long_tail", "root=R", "source=L"],
+            "source=L: no data set in CLIP_benchmark's layout, as no folder in it has ns",
+        ),
+        (["flickr8k", "root=R", "source=L"], "source=L: no data set in CLIP_benchmark's layout"),
         (["long_tail", "root=R", "source=readme.txt"], "neither a folder nor a zip or tar"),
     ],
 )
@@ -194,6 +215,7 @@ def test_a_mistake_is_named(
     source.rename(tmp_path / "S")
     write_files(tmp_path / "T", class_folders(2, ("train/a", "train/b")))
     (tmp_path / "E").mkdir()
+    (small_world.write_classification(tmp_path / "L", images=12) / "test" / "nshards.txt").unlink()
     (tmp_path / "readme.txt").write_text("hello")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EvalError, match=message):

@@ -98,14 +98,15 @@ def test_without_torchvision_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_only_download_true_lets_torchvision_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = pytest.importorskip("torchvision").datasets.DTD
-    files = {"dtd/dtd/images/banded/0.png": image(0)}
-    files |= {f"dtd/dtd/labels/{split}1.txt": b"banded/0.png\n" for split in ("train", "val", "test")}
+    names = [f"kind{number:02d}/0.png" for number in range(47)]
+    files = {f"dtd/dtd/images/{name}": image(number) for number, name in enumerate(names)}
+    files |= {f"dtd/dtd/labels/{split}1.txt": "\n".join(names).encode() for split in ("train", "val", "test")}
     monkeypatch.setattr(kind, "_download", lambda self: write_files(Path(self.root), files) and None)
     words = ["dtd", f"root={tmp_path / 'root'}", f"source={tmp_path / 'dtd'}", "any_count=true"]
     with pytest.raises(EvalError, match="there is nothing there"):
         main(words)
     assert main([*words, "download=true"]) == 0
-    assert images_of(tmp_path / "root" / "dtd", "val") == [image(0)]
+    assert images_of(tmp_path / "root" / "dtd", "val") == [image(number) for number in range(47)]
 
 
 def test_a_package_that_torchvision_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

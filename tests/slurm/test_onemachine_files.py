@@ -147,6 +147,32 @@ def test_files_of_a_dead_lab_are_not_a_running_lab(tmp_path: Path) -> None:
     assert find(tmp_path) is None
 
 
+def test_a_lab_is_found_by_the_shells_slurm_conf_before_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labs = {name: replace(LAB, directory=tmp_path / name) for name in ("own", "other", "dead")}
+    for lab in labs.values():
+        lab.conf.parent.mkdir(parents=True)
+        write_record(lab)
+    monkeypatch.setattr("slurm.onemachine.lab.default_directory", lambda: labs["own"].directory)
+    monkeypatch.setattr(Lab, "is_running", lambda self: self.directory.name != "dead")
+    another_file = labs["other"].directory / "etc" / "another.conf"
+    for conf, found in (
+        (str(labs["other"].conf), "other"),
+        (str(labs["dead"].conf), "own"),
+        (str(another_file), "own"),
+        ("/etc/slurm/slurm.conf", "own"),
+        ("slurm.conf", "own"),
+        ("", "own"),
+    ):
+        monkeypatch.setenv("SLURM_CONF", conf)
+        assert find() == labs[found], conf
+    # Commands about a lab mean the one in their --dir, whatever the shell talks to.
+    monkeypatch.setenv("SLURM_CONF", str(labs["other"].conf))
+    assert main(["env"]) == 0
+    assert capsys.readouterr().out == f"export SLURM_CONF={labs['own'].conf}\n"
+
+
 @pytest.mark.parametrize("command", [["up"], ["down"]])
 def test_directory_with_somebodys_files_is_left_alone(
     tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -97,13 +97,30 @@ def paper_cells(row: str, model: str = "epoch-0040", plus: float = 0.0) -> list[
     return [cell(dataset, task, values, model) for (dataset, task), values in found.items()]
 
 
-def put_cells(run: Run, records: Sequence[dict[str, Any]]) -> None:
-    """Publish records as the finished cells of a run."""
+def outside(record: dict[str, Any], sha256: str = "ab" * 32) -> dict[str, Any]:
+    """The record as that of a model from elsewhere."""
+    return record | {"model": {"name": record["model"]["name"], "epoch": None, "source": "outside", "sha256": sha256}}
+
+
+def put_plan(run: Run, stage: str, phase: str) -> None:
+    """Make a stage part of a run: one of its phases is planned."""
+    bind_plan(run.phase(stage, phase), Plan(stage, phase, "map", 1, 1, ".json", {}))
+
+
+def put_cells(
+    run: Run,
+    records: Sequence[dict[str, Any]],
+    *,
+    missing: Sequence[dict[str, Any]] = (),
+    models: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Publish records as the finished cells of a run; after them those that are planned and missing."""
     directory = run.phase("eval", "cells")
     planned = [
-        {"model": one["model"]["name"], "dataset": one["dataset"]["name"], "task": one["task"]} for one in records
+        {"model": one["model"]["name"], "dataset": one["dataset"]["name"], "task": one["task"]}
+        for one in (*records, *missing)
     ]
-    plan = Plan("eval", "cells", "map", len(records), 1, ".json", {"cells": planned, "models": []})
+    plan = Plan("eval", "cells", "map", len(planned), 1, ".json", {"cells": planned, "models": list(models)})
     bind_plan(directory, plan)
     for number, record in enumerate(records):
         path = directory.staged_path(number, "test_0_0", ".json")

@@ -121,6 +121,16 @@ def test_an_unknown_key_names_the_nearest(app, word, near):
     assert not app.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("captions", "'stage=captions'"), ("captions,render", "'stage=captions,render'"), ("all", "'stage=all'")],
+)
+def test_a_bare_stage_is_taken_for_what_was_meant(app, word, near):
+    outcome = app("submit", word)
+    assert outcome.code == 2
+    assert f"write key=value (did you mean {near}?)" in outcome.err
+
+
 @pytest.mark.parametrize("word", ["captions", "-v", "-stage=captions", "=3", "--", "--=3", ""])
 def test_a_stray_word_is_refused(app, word):
     outcome = app("submit", word, "stage=captions")

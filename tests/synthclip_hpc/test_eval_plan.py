@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from evals import catalogue
+from evals.errors import EvalError
 from synthclip_hpc.config import RunConfig, with_values
 from synthclip_hpc.errors import UserError
 from synthclip_hpc.evaluation.fitting import lines_of
@@ -277,6 +278,8 @@ def test_data_and_model_count_by_their_content_wherever_they_lie(place):
     ("changes", "told"),
     [
         ({"datasets": "cifer10"}, "eval.datasets=cifer10: no such data set (did you mean 'cifar10'?)"),
+        ({"datasets": "my-cifar"}, "by their path, which has a / (./my-cifar)"),
+        ({"model": "runs/exprot"}, "eval.model=runs/exprot: model=runs/exprot: there is no such folder"),
         ({"datasets": "glyphs-twemojis"}, "(did you mean 'glyphs-twemoji'?)"),
         ({"datasets": " , "}, "eval.datasets is empty"),
         ({"datasets": "/nowhere/set"}, "eval.datasets=/nowhere/set: there is no such folder"),
@@ -328,7 +331,28 @@ def break_classes(folder: Path) -> str:
 def add_class(folder: Path) -> str:
     with (folder / "classnames.txt").open("a") as file:
         file.write("class 6\n")
-    return "a class of its classnames.txt has no image in test"
+    return "class 6 ('class 6', line 7 of classnames.txt) has no image in test"
+
+
+def add_empty_line(folder: Path) -> str:
+    with (folder / "classnames.txt").open("a") as file:
+        file.write("\n")
+    return "classnames.txt: line 7 is empty"
+
+
+def take_templates_away(folder: Path) -> str:
+    (folder / "zeroshot_classification_templates.txt").unlink()
+    return "zeroshot_classification_templates.txt is missing or empty"
+
+
+def empty_templates(folder: Path) -> str:
+    (folder / "zeroshot_classification_templates.txt").write_text("\n")
+    return "or give other prompts: eval.templates=openai80, eval.templates=simple7 or eval.templates=FILE"
+
+
+def break_templates(folder: Path) -> str:
+    (folder / "zeroshot_classification_templates.txt").write_text("a {c}\na picture\n")
+    return "zeroshot_classification_templates.txt: 'a picture' has no {c}"
 
 
 def take_test_away(folder: Path) -> str:
@@ -336,7 +360,13 @@ def take_test_away(folder: Path) -> str:
     return "has no split called test"
 
 
-@pytest.mark.parametrize("harm", [break_count, break_tar, break_classes, add_class, take_test_away])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        break_count, break_tar, break_classes, add_class, add_empty_line, take_test_away, take_templates_away,
+        empty_templates, break_templates,
+    ],
+)  # fmt: skip
 def test_a_data_set_that_is_not_whole_is_refused_with_its_folder(place, harm):
     told = harm(place / "plain")
     with pytest.raises(UserError) as error:
@@ -344,12 +374,35 @@ def test_a_data_set_that_is_not_whole_is_refused_with_its_folder(place, harm):
     assert told in str(error.value) and f"eval.datasets={place}/plain" in str(error.value)
 
 
+def test_templates_of_a_folder_are_looked_at_only_where_they_are_used(place):
+    (place / "probed" / "zeroshot_classification_templates.txt").unlink()
+    folder = f"{place}/probed"
+    assert len(cells(config_of(place, datasets=folder, templates="simple7"))) == 3
+    assert len(cells(config_of(place, datasets=folder, tasks="linear_probe,few_shot"))) == 2
+    with pytest.raises(UserError, match="is missing or empty"):
+        plans(config_of(place, datasets=folder, tasks="zero_shot"))
+
+
 def test_a_catalogued_set_with_other_counts_is_refused(place):
     bare_classification(place / "cifar10", classes=[f"c{number}" for number in range(10)])
     with pytest.raises(UserError) as error:
         plans(config_of(place, datasets="cifar10", root=str(place)))
     assert "20 images in test, but cifar10 has 10,000" in str(error.value)
-    assert "python -m evals.prepare cifar10" in str(error.value)
+    assert "remove it and make it anew: python -m evals.prepare cifar10" in str(error.value)
+    sample = str(error.value).rpartition("or measure the sample as it is: eval.datasets=")[2]
+    assert cells(config_of(place, datasets=sample, tasks="zero_shot")) == [("model", "cifar10", "zero_shot")]
+
+
+def test_a_catalogue_that_cannot_be_read_is_told_by_its_file(place, monkeypatch):
+    def broken(name: str) -> Any:
+        raise EvalError(f"catalogue_data/{name}.toml: no licence")
+
+    monkeypatch.setattr(catalogue, "find", broken)
+    monkeypatch.chdir(place)
+    bare_classification(place / "cifar10")  # a folder of the name does not take its place
+    for word, file in (("cifar10", "cifar10"), ("robustness", "imagenetv2")):
+        with pytest.raises(UserError, match=rf"eval\.datasets={word}: catalogue_data/{file}\.toml: no licence"):
+            plans(config_of(place, datasets=word))
 
 
 def test_two_data_sets_of_one_name_are_refused(place):

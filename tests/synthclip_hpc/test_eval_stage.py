@@ -19,6 +19,7 @@ from evals import few_shot, linear_probe, retrieval, zero_shot  # noqa: E402
 from evals.extract import Options as ExtractOptions  # noqa: E402
 from evals.extract import run as extract  # noqa: E402
 from sharding.journal import read_events  # noqa: E402
+from sharding.plan import load_plan  # noqa: E402
 from synthclip_hpc.evaluation.results import read_cells  # noqa: E402
 from synthclip_hpc.sealing import last_errors  # noqa: E402
 from tests.synthclip_hpc.app import App, same_set, spawn, tree  # noqa: E402
@@ -85,6 +86,16 @@ def test_data_that_changed_after_an_evaluation_leave_it_as_it_is(app, at_once, p
     other = app("submit", "stage=eval", "eval.tasks=few_shot")
     assert other.code == 2 and "eval.tasks: the run has 'zero_shot', asked 'few_shot'" in other.words
     assert f"eval.checkpoints=none eval.model={app.path}/train/export" in other.words
+
+
+def test_runs_of_any_seed_are_measured_on_the_same_glyph_sets(app, at_once, place):
+    pytest.importorskip("cv2")
+    glyphs = ("eval.datasets=glyphs-twemoji-retrieval", "eval.glyph_images=1", "eval.tasks=retrieval", "render.size=64")
+    outcome = evaluate(app, place, *glyphs, "seed=3")
+    assert outcome.code == 0, outcome
+    plan = load_plan(app.run.phase("eval", "sets"))
+    assert plan is not None and "seed" not in plan.identity and plan.identity["sets_seed"] == 0
+    assert [cell.task for cell in read_cells(app.run)] == ["retrieval"]
 
 
 def test_a_model_is_opened_once_and_its_features_are_made_once(app, at_once, place, monkeypatch):

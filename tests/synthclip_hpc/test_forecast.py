@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sharding.plan import Plan
 from slurm.profiles import Profile
 from synthclip_hpc.config import RunConfig, with_values
-from synthclip_hpc.config_files import apply_preset
+from synthclip_hpc.config_files import apply_preset, to_table
 from synthclip_hpc.foresight.chain import forecast_chain, forecast_link
 from synthclip_hpc.foresight.forecast import CORE_WATTS, forecast
-from synthclip_hpc.foresight.pace import Pace
+from synthclip_hpc.foresight.pace import START_UP_S, Pace
 from synthclip_hpc.foresight.shape import Shape
 from synthclip_hpc.foresight.words import amounts_table, between, costs_table, hours, size, span
 from synthclip_hpc.launch.arrays import Target
 from synthclip_hpc.launch.chain import Link
+from synthclip_hpc.monitor.devices import Devices
 from synthclip_hpc.pipeline import find_phase
 from synthclip_hpc.run import Run
+from synthclip_hpc.submissions import Submission
 
 
 def plan_of(num_items: int, shard_items: int, stage: str = "render", phase: str = "draw", kind: str = "map") -> Plan:
@@ -144,3 +148,30 @@ def test_figures_in_words():
     assert [size(number) for number in (0, 999, 1500, 2.5e9, 3e15)] == ["0 B", "999 B", "1.5 kB", "2.5 GB", "3 PB"]
     assert between((1.0, 1.001), hours) == "1.00"
     assert between((1.0, 2.0), hours) == "1.00 - 2.00"
+
+
+OWN = {"captions.engine": "my_engine:open_engine"}
+
+
+@pytest.mark.parametrize(("asked", "device"), [({}, "CPU"), ({"gpus_per_node": 2}, "GPU"), ({"gres": "gpu:2"}, "GPU")])
+def test_an_engine_of_the_user_s_uses_the_gpus_that_slurm_is_asked_for(tmp_path, asked, device):
+    config = with_values(RunConfig(), OWN)
+    link = Link(find_phase("captions", "write"), plan_of(36_000, 1000, "captions", "write"))
+    one = forecast_link(Run(tmp_path / "none"), link, config, target(elements=1, cpus=4, time_min=6000, **asked))
+    assert (one.pace.device, one.pace.source) == (
+        device,
+        "guessed: an engine of your own, which only a probe can measure",
+    )
+    assert (one.gpu_hours[1] > 0, one.core_hours[1] > 0) == (device == "GPU", device == "CPU")
+    busy = one.gpu_hours[1] / 2 if device == "GPU" else one.core_hours[1] / 4
+    assert busy == pytest.approx((36_000 / 6 + START_UP_S[device][1]) / 3600)
+
+
+@pytest.mark.parametrize(("asked", "kind"), [(0, "CPU"), (2, "GPU"), (None, "GPU")])
+def test_hours_are_those_of_gpus_only_where_slurm_was_asked_for_some(asked, kind):
+    record = {"cluster": "slurm", "config": to_table(with_values(RunConfig(), OWN)), "asked": {"num_gpus": asked}}
+    if asked is None:
+        record["asked"] = {}  # a submission of an older version
+    devices = Devices(find_phase("captions", "write"))
+    devices.know([Submission(Path("00001-captions"), record)])
+    assert (devices.kind, devices.of_attempts()) == (kind, {"00001-captions": 1})

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from synthclip_hpc.errors import UserError
-from synthclip_hpc.reporting.blocks import Listing, Report, Row, Section, Table, Text, Value
+from synthclip_hpc.reporting.blocks import Figure, Figures, Listing, Report, Row, Section, Table, Text, Value
 from synthclip_hpc.reporting.build import build_report
 from synthclip_hpc.reporting.html import to_html
 from synthclip_hpc.reporting.markdown import to_markdown
-from synthclip_hpc.reporting.portable import command_line, portable
+from synthclip_hpc.reporting.portable import command_line, portable, shown_value
 from synthclip_hpc.reporting.table_files import to_csv, to_latex
 from synthclip_hpc.reporting.writing import write_report
-from tests.synthclip_hpc.report_runs import cell, new_run, paper_cells, put_cells, retrieval, zero_shot
+from tests.synthclip_hpc.report_runs import cell, new_run, paper_cells, put_cells, put_plan, retrieval, zero_shot
 
 SECTIONS_OF_NOTHING = ["overview", "paper", "provenance"]
 
@@ -63,7 +63,7 @@ def test_a_run_without_anything_gets_a_report_that_says_so(tmp_path: Path) -> No
     report = build_report(new_run(tmp_path / "empty"))
     assert [section.name for section in report.sections] == SECTIONS_OF_NOTHING
     assert "Nothing was evaluated" in texts(report)
-    assert {row.cells[1].text for row in table(report, "stages").rows} == {"not part of the run yet"}
+    assert "stages" not in [one.name for one in report.tables()]
     assert all(one.folded for one in report.tables() if one.name.startswith("table-"))
     Page(to_html(report))
 
@@ -153,6 +153,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_report_names_no_host_and_no_folder_of_this_machine(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", concepts__bank=str(tmp_path / "bank.txt"))
+    put_plan(run, "concepts", "read")
     put_cells(run, [zero_shot("glyphs-twemoji", 0.5, 0.8)])
     report = build_report(run)
     for text in (to_html(report), to_markdown(report), *(to_csv(one) for one in report.tables())):
@@ -182,6 +183,26 @@ def test_paths_and_commands_keep_their_last_part_only() -> None:
     assert command_line(["submit", "run=/home/John Doe/my run"]) == "submit 'run=my run'"
 
 
+def test_relative_paths_keep_their_last_part_only_and_names_with_a_slash_stay() -> None:
+    assert shown_value("eval.reuse", "runs/out,runs/demo/") == "out,demo"
+    assert shown_value("eval.datasets", "cifar10,./data/my set") == "cifar10,my set"
+    assert shown_value("captions.model", "mistralai/Mistral-7B-Instruct-v0.2") == "mistralai/Mistral-7B-Instruct-v0.2"
+    assert shown_value("eval.model", "hf-hub:someone/CLIP") == "hf-hub:someone/CLIP"
+    assert shown_value("eval.model", "runs/demo/train/export") == "export"
+    assert shown_value("eval.model", "./export/") == "export"
+    assert shown_value("report.baseline", "demo/train/export") == "demo/train/export"
+    assert shown_value("eval.episodes", 500) == 500
+    command = command_line(["submit", "run=runs/b", "--eval.reuse", "runs/a,../c", "--eval.model=x/y/z", "stage=eval"])
+    assert command == "submit run=b --eval.reuse a,c --eval.model=z stage=eval"
+
+
+def test_no_line_of_a_page_begins_with_a_percent_sign() -> None:
+    blocks = (Figures((Figure("93.1 %", "top-1", "guessing: 1 %"),)),)
+    page = to_html(Report("run", "", (Section("s", "S", blocks),)))
+    assert "<dd>93.1\N{NO-BREAK SPACE}%</dd>" in page
+    assert "guessing: 1\N{NO-BREAK SPACE}%</dd>" in page
+
+
 def test_a_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     models = [f"epoch-{epoch:04d}" for epoch in (5, 10)]
@@ -206,6 +227,13 @@ def test_names_are_text_and_not_markup() -> None:
     assert "<script>" not in page
     assert "| **&lt;b&gt;bold&lt;/b&gt;** | **a\\|b** |" in to_markdown(report)
     assert r"\caption{50 \% \& more\_less}" in to_latex(report.tables()[0])
+
+
+def test_long_words_of_an_error_are_wrapped() -> None:
+    rows = (Row((Value("x"), Value("short"), Value("a long story " * 5))),)
+    page = to_html(Report("run", "", (Section("s", "S", (Table("t", "T", ("", "a", "b"), rows, 3),)),)))
+    assert page.count("white-space: normal; min-width: 16rem") == 1
+    assert re.findall(r'<td class="([^"]*)"', page) == ["", " long"]
 
 
 def test_a_table_is_the_same_in_all_forms(tmp_path: Path) -> None:

@@ -77,16 +77,50 @@ def test_a_folder_and_other_runs_can_be_named(app: App, tmp_path: Path) -> None:
     assert app("report", "baseline=CLIP CC3").code == 2
 
 
+def test_keys_of_the_configuration_and_their_short_spellings_are_the_same(app: App, tmp_path: Path) -> None:
+    new_run(app.path)
+    new_run(tmp_path / "other")
+    for words in (("report.runs", "report.baseline"), ("--report.runs", "--report.baseline"), ("runs", "baseline")):
+        given = f"{words[0]}={tmp_path / 'other'}", f"{words[1]}=CLIP CC3M", f"out={tmp_path / words[0]}"
+        outcome = app("report", *given)
+        assert outcome.code == 0, outcome
+        told = (tmp_path / words[0] / "report.md").read_text()
+        assert "beside other" in told
+        assert "over CLIP CC3M" in told
+    outcome = app("report", "baseline=Mixed", "report.baseline=CLIP CC3M")
+    assert outcome.code == 2
+    assert "they mean the same" in outcome.err
+
+
+def test_a_run_that_is_named_beside_itself_stands_there_once(app: App, tmp_path: Path) -> None:
+    new_run(app.path)
+    new_run(tmp_path / "other")
+    outcome = app("report", f"runs={app.path},{tmp_path / 'other'}")
+    assert outcome.code == 0, outcome
+    assert "the run itself is among them" in outcome.out
+    assert "beside other\n" in (app.path / "report/report.md").read_text()
+    assert "among them" not in app("report", f"runs={tmp_path / 'other'}").out
+
+
+def test_a_folder_that_cannot_be_written_is_a_mistake(app: App, tmp_path: Path) -> None:
+    new_run(app.path)
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file/below", Path("/proc/nope")):
+        outcome = app("report", f"out={place}")
+        assert outcome.code == 2, outcome
+        assert f"out={place}: cannot be written" in outcome.err
+
+
 def test_a_file_in_the_way_in_a_folder_of_ones_own_is_a_mistake(app: App, tmp_path: Path) -> None:
     new_run(app.path)
     mine = tmp_path / "paper/tables"
     mine.mkdir(parents=True)
-    (mine / "stages.csv").write_text("mine")
+    (mine / "versions.csv").write_text("mine")
     outcome = app("report", f"out={tmp_path / 'paper'}")
     assert outcome.code == 2, outcome
-    assert "tables/stages.csv is there, and no report has written it" in outcome.err
-    assert [path.relative_to(mine).as_posix() for path in mine.rglob("*")] == ["stages.csv"]
-    (mine / "stages.csv").rename(mine / "my.csv")
+    assert "tables/versions.csv is there, and no report has written it" in outcome.err
+    assert [path.relative_to(mine).as_posix() for path in mine.rglob("*")] == ["versions.csv"]
+    (mine / "versions.csv").rename(mine / "my.csv")
     for _ in range(2):  # the second time the report's own files are in their place
         assert app("report", f"out={tmp_path / 'paper'}").code == 0
     assert (mine / "my.csv").read_text() == "mine"

@@ -25,6 +25,12 @@ def test_the_recorded_run_is_printed_where_there_is_no_terminal() -> None:
     assert snapshot["schema"] == 1 and len(snapshot["stages"]) == 8
 
 
+def test_a_run_is_not_left_out_for_the_recorded_one() -> None:
+    told = call("status", "demo=true", "run=runs/mine")
+    assert told.code == 2
+    assert "demo=true run=runs/mine: demo plays a recorded run; leave out one of the two" in told.err
+
+
 @pytest.mark.parametrize(
     ("environ", "wanted"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ pytest.importorskip("textual")
 
 from textual.pilot import Pilot
 from textual.widgets import Input, Tabs
+from textual.widgets._footer import FooterKey
 
 from synthclip_hpc.monitor.blame import Verdict
 from synthclip_hpc.monitor.parts import Alarm, ShardRow, Span
@@ -113,6 +115,48 @@ def test_a_large_run_is_shown_by_what_fits_with_what_to_press_below_many_alarms(
         assert "merge … →" in text_of(pilot, "#strip")
 
     drive(screen(feed), script, size)
+
+
+def test_after_a_resize_every_cell_is_drawn_whole_and_the_selection_stays() -> None:
+    feed = SetFeed()
+    names = [stage.name for stage in feed.snapshot.stages]
+
+    async def script(pilot: Pilot[Any]) -> None:
+        table = pilot.app.query_one("#stages", KeyedTable)
+        table.select(names[1])
+        for size in ((80, 24), (40, 12), (160, 24), (120, 30)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            for number, row in enumerate(rows_of(pilot, "#stages")):
+                # The first line is the heading's.
+                assert table.render_line(1 + number).text.split() == " ".join(row).split()
+            assert table.selected == names[1]
+            await until(pilot, lambda: table.virtual_size.width <= table.size.width)
+
+    drive(screen(feed), script, (120, 30))
+
+
+@pytest.mark.parametrize(
+    ("width", "has_full"), [(118, False), (120, False), (132, False), (146, True), (160, True)], ids=str
+)
+def test_a_running_chain_shows_attempts_and_heat_at_every_wide_size(width: int, has_full: bool) -> None:
+    feed = SetFeed()
+    at_work = dataclasses.replace(
+        next(stage for stage in feed.snapshot.stages if stage.name == "captions"),
+        state="running", shards_done=120, shards_total=240, items_done=12_000, items_total=24_000, running=4,
+        items_per_s=123.4, items_per_s_overall=120.1, eta_now=Span(600.0, 840.0), eta_full=Span(600.0, 840.0),
+    )  # fmt: skip
+    feed.set(stages=(at_work,))
+
+    async def script(pilot: Pilot[Any]) -> None:
+        table = pilot.app.query_one("#stages", KeyedTable)
+        headings = [str(column.label) for column in table.ordered_columns]
+        assert headings[-2:] == ["attempts", "heat"]
+        assert ("at full" in headings) == ("overall" in headings) == has_full
+        assert table.virtual_size.width <= width
+        assert "(4 live)" in table.render_line(1).text
+
+    drive(screen(feed), script, (width, 30))
 
 
 def test_a_cell_that_grows_makes_its_column_wider() -> None:
@@ -318,8 +362,57 @@ def test_logs_open_as_tabs_are_followed_and_the_next_traceback_is_found(tmp_path
         assert not any("9_1_0" in line for line in lines.lines)
         await pilot.press("x")
         await until(pilot, lambda: tabs.tab_count == 1)
+        await pilot.press("x")
+        await until(pilot, lambda: tabs.tab_count == 0)
+        assert text_of(pilot, "#log-path").startswith("no log is open: o on an attempt")
+        assert not lines.lines
 
     drive(screen(feed), script)
+
+
+def test_what_has_no_log_says_why() -> None:
+    feed = SetFeed()
+    rows = tuple(dataclasses.replace(one, state="pending", attempt="") for one in feed.shards("captions/write")[:1])
+    feed.frame = dataclasses.replace(feed.frame, shards={"captions/write": rows})
+    feed.set_phase("captions/write", stragglers=())
+    app = screen(feed)
+
+    async def script(pilot: Pilot[Any]) -> None:
+        app.open_stage("captions/write")
+        for key, table, told in (
+            ("s", "#shards", "no attempt has come to this shard"),
+            ("n", "#nodes", "a node has no log of its own"),
+            ("b", "#behind", "nothing is selected"),
+        ):
+            await pilot.press(key)
+            if table != "#behind":
+                await until(pilot, partial(rows_of, pilot, table))
+            await pilot.press("o")
+            await pilot.pause()
+            assert any(note.message.startswith(told) for note in app._notifications), key
+
+    drive(app, script)
+
+
+def footer_is_up_to_date(pilot: Pilot[Any]) -> bool:
+    keys = list(pilot.app.query(FooterKey))
+    wanted = {one.binding.description for one in pilot.app.screen.active_bindings.values() if one.binding.show}
+    return {key.description for key in keys} == wanted and all(key.region.width for key in keys)
+
+
+def test_all_keys_of_the_footer_are_in_sight_at_80_characters() -> None:
+    async def script(pilot: Pilot[Any]) -> None:
+        for number, view in enumerate(VIEWS, start=1):
+            await pilot.press(str(number))
+            await pilot.pause()
+            assert type(pilot.app.view) is view
+            # The footer follows the focus a little later.
+            await until(pilot, partial(footer_is_up_to_date, pilot))
+            ends = {key.description: key.region.right for key in pilot.app.query(FooterKey)}
+            assert max(ends.values()) <= 80, (number, ends)
+            assert {"Help", "Leave", "Cancel"} <= set(ends)
+
+    drive(screen(SetFeed()), script)
 
 
 def test_a_log_opens_from_an_attempt_and_from_a_group_of_failures(tmp_path: Path) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from synthclip_hpc.processes import identify
 from synthclip_hpc.submissions import update
 from tests.synthclip_hpc.app import call, tree
 
@@ -266,8 +270,6 @@ def test_a_claim_of_a_dead_command_without_a_job_is_given_up(app, fake_slurm):
 def test_a_claim_of_a_living_command_is_respected(app, fake_slurm):
     assert app("submit", *SMALL).code == 0
     crashed_before_the_record_was_finished(app)
-    from synthclip_hpc.processes import identify
-
     update(app.submissions()[0], claimer=identify(os.getpid()))
     assert "is being submitted by another command" in app("resume", "cluster=slurm").out
     assert len(fake_slurm.calls("sbatch")) == 2
@@ -291,6 +293,25 @@ def test_a_cancel_that_slurm_refuses_leaves_the_submission_open(app, fake_slurm,
     assert outcome.code == 2
     assert "Unable to contact" in outcome.err
     assert [one.state for one in app.submissions()] == ["submitted"]
+
+
+def test_a_slurm_that_does_not_answer_keeps_no_local_worker_alive(app, fake_slurm):
+    assert app("submit", *SMALL).code == 0
+    [asked] = app.submissions()
+    worker = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    here = asked.path.with_name("00002-captions")
+    here.mkdir()
+    record = asked.record | {"cluster": "local", "supervisor": identify(worker.pid)}
+    (here / "record.json").write_text(json.dumps(record))
+    for program in ("squeue", "scancel"):
+        fake_slurm.answer(program, {"exit": 1, "stderr": "Unable to contact slurm controller"})
+    outcome = app("cancel")
+    assert worker.wait(30) == -signal.SIGTERM
+    assert outcome.code == 2
+    assert outcome.out.startswith("cancelled: 00002-captions. ")
+    assert "not cancelled: 00001-captions: scancel failed" in outcome.err
+    assert outcome.err.count("Unable to contact") == 1
+    assert [one.state for one in app.submissions()] == ["submitted", "cancelled"]
 
 
 def test_resume_stays_on_the_cluster_of_the_latest_submission(app, fake_slurm):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from synthclip_hpc.processes import identify
-from synthclip_hpc.submissions import update
+from synthclip_hpc.submissions import mark_cancelled, update
 from tests.synthclip_hpc.test_slurm_submission import SMALL
 from tests.synthclip_hpc.test_status_states import counts
 
@@ -187,3 +187,31 @@ def test_a_damaged_file_fails_its_phase_and_leaves_the_view_of_the_others(
     if what == "seal":
         assert (broken["items_done"], broken["items_total"]) == (20, 20)
     assert f"{what} damaged: run verify, then repair" in app("status", "--once").words
+
+
+def test_local_workers_run_until_they_have_ended_whatever_a_cancel_and_squeue_say(supervised, write, fake_slurm):
+    fake_slurm.answer("squeue", {"stderr": "slurm_load_jobs error: Unable to contact slurm controller", "exit": 1})
+    write("local1_0_0", begin("local1_0_0", 99))
+    write("local1_1_0", begin("local1_1_0", 99))
+    mark_cancelled(supervised.submissions()[0])
+    status = supervised.status()
+    assert status["alive"]
+    assert (status["stages"]["captions"]["state"], captions(supervised)["running"]) == ("running", 2)
+    update(supervised.submissions()[0], supervisor=identify(os.getpid()) | {"start_ticks": 1})
+    status = supervised.status()
+    assert not status["alive"]
+    assert (status["stages"]["captions"]["state"], captions(supervised)["running"]) == ("partial", 0)
+
+
+def test_of_a_resume_of_some_shards_the_time_left_is_that_of_these(supervised, write):
+    write("local1_0_0", begin("local1_0_0", 100), ("ready", 100, {"seconds": 0}))
+    write("local1_0_0", ("shard_start", 90, {"shard": 0, "resumed_items": 0}))
+    write("local1_0_0", ("progress", 1, {"shard": 0, "items": 3, "new": 3}))
+    stage = captions(supervised)
+    assert stage["eta_s"] == pytest.approx((20 - 3) / stage["items_per_s"])
+    given = supervised.submissions()[0].path / "shards.json"
+    given.write_text(json.dumps({"schema": 1, "shards": [0, 1]}))
+    write("local1_0_0", ("progress", 0, {"shard": 3, "items": 4, "new": 0}))  # another's: not among these
+    stage = captions(supervised)
+    assert stage["items_done"] == 7
+    assert stage["eta_s"] == pytest.approx((10 - 3) / stage["items_per_s"])

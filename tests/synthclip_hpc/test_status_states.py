@@ -116,8 +116,8 @@ def test_the_queue_gives_the_state_before_anything_was_heard(submitted, queue, e
 
 def test_a_phase_that_left_the_queue_without_a_word_waits_for_resume(submitted):
     stage = captions(submitted)
-    assert stage["state"] in ("waiting", "partial")
-    assert stage["running"] == 0
+    assert (stage["state"], stage["running"]) == ("partial", 0)
+    assert stage["message"] == "its jobs were gone before any began: resume"
 
 
 def test_a_running_element_shows_progress_rate_and_eta(submitted, journal, queue):
@@ -218,6 +218,45 @@ def test_the_seal_job_is_no_attempt_but_its_words_are_told(submitted, fake_slurm
     stage = captions(submitted)
     assert (stage["attempts"], counts(stage)) == (0, {})
     assert stage["message"] == "2 of 4 shards are not done"
+
+
+def sealer(app, missing: int) -> None:
+    path = app.run.phase("captions", "write").journal_path("102_0_0")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    who = {"attempt": "102_0_0", "role": "seal", "job": "102", "index": 0, "restart": 0, "submission": "00001-captions"}
+    words = {"reason": "incomplete", "num_missing": missing, "message": f"{missing} of 4 shards are not done"}
+    events = [{"event": "start", "time": 10.0, **who}, {"event": "end", "time": 11.0, **words}]
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def test_what_a_seal_job_missed_is_told_until_other_shards_are_missing(submitted):
+    sealer(submitted, 4)
+    assert captions(submitted)["message"] == "4 of 4 shards are not done"
+    marker = submitted.run.phase("captions", "write").marker_path(0)
+    marker.parent.mkdir(parents=True)
+    marker.write_text("{}")
+    stage = captions(submitted)
+    assert stage["state"] == "partial"
+    assert stage["message"].startswith("nothing of it is at work or waits any more")
+
+
+def test_a_phase_that_never_began_names_the_stage_that_it_waits_for(submitted):
+    sealer(submitted, 4)
+    submitted.run.phase("concepts", "read").seal_path.unlink()
+    stage = captions(submitted)
+    assert (stage["state"], stage["message"]) == ("partial", "not begun: concepts is incomplete")
+
+
+def test_an_error_that_an_alarm_tells_is_not_told_again_by_its_stage(submitted, journal):
+    journal(
+        0,
+        0,
+        ("shard_failed", 50, {"shard": 1, "type": "ValueError", "message": "so bad"}),
+        ("end", 49, {"reason": "failed"}),
+    )
+    lines = [line for line in submitted("status", "--once").out.splitlines() if "so bad" in line]
+    assert [line.split(":")[0] for line in lines] == ["captions/write", "captions"]
+    assert "failures, group" in lines[1]
 
 
 def test_a_finished_run_is_done_with_its_mean_rate(app, at_once):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,18 @@ def test_what_is_no_node_is_refused(recorded):
     assert len(recorded.app.submissions()) == 1
 
 
+def test_a_node_that_the_cluster_does_not_have_is_refused_also_by_a_dry_run(recorded, fake_slurm):
+    shutil.copy(fake_slurm.programs / "squeue", fake_slurm.programs / "sinfo")
+    fake_slurm.answer("sinfo", {"stdout": "n08\nn09\nn10\nn09\nother\n"})
+    for nodes, unknown in (("n9", "n9"), ("n[07-09],x", "n07, x")):
+        outcome = recorded.app("resume", "cluster=slurm", f"exclude={nodes}", "dry-run=true")
+        assert outcome.code == 2
+        assert f"exclude={nodes}: no node {unknown} here; there are: n08, n09, n10, other\n" in outcome.err
+    assert recorded.app("resume", "cluster=slurm", "exclude=n[08,09-10]", "dry-run=true").code == 0
+    fake_slurm.answer("sinfo", {"exit": 1, "stderr": "Unable to contact slurm controller"})
+    assert recorded.app("resume", "cluster=slurm", "exclude=n9", "dry-run=true").code == 0
+
+
 def test_a_local_run_has_no_nodes_to_exclude(app, at_once):
     assert app("submit", "stage=captions", "concepts.limit=5").code == 0
     outcome = app("resume", "exclude=n1")
@@ -417,6 +430,17 @@ def test_why_in_words_ends_with_logs_and_the_command_that_tries_again(story, rec
     assert "00001-captions_101_1.log:\n  50 %|##\n  CudaError: [31mlost\n" in said
     assert "    CudaError: device 0 lost at 0x7f01\n" in said and "line 7, in draw" not in said
     assert said.endswith(f"python -m synthclip_hpc.resume only=shards:captions/write/1 run={recorded.app.path}\n")
+
+
+def test_why_tells_a_submission_that_has_ended_and_a_log_without_a_line(story, recorded):
+    assert [one["state"] for one in story["given"]] == ["ended", "submitted"]
+    (recorded.app.run.logs("captions") / "00001-captions_101_1.log").write_text("\n")
+    who = {"attempt": "104_seal_0", "job": "104", "index": "seal", "restart": 0, "submission": "00002-captions"}
+    recorded.tell("104_seal_0", "start", role="seal", **who)
+    recorded.tell("104_seal_0", "end", reason="incomplete", message="11 of 20 shards are not done", num_missing=11)
+    said = recorded.app("why", "shard=captions/write/1").out
+    assert (said.count("slurm, ended)"), said.count("slurm, submitted)")) == (2, 0)
+    assert "00001-captions_101_1.log:\n  (empty)\n" in said
 
 
 def test_why_of_a_finished_shard_says_who_made_it(recorded):

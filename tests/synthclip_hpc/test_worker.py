@@ -80,6 +80,7 @@ def test_sound_outputs_without_markers_are_adopted_all(planned, at_once, tmp_pat
     shutil.copytree(right.path / PHASE / "data", planned.path / PHASE / "data")
     reason, events = attempt_at(planned)
     assert (reason, [event["new"] for event in events if event["event"] == "shard_done"]) == ("completed", [0] * 4)
+    assert [event["adopted"] for event in events if event["event"] == "shard_done"] == [True] * 4
     assert [marker["provenance"]["adopted"] for marker in markers(planned)] == [True] * 4
     assert not (planned.path / PHASE / "bad").exists()
 

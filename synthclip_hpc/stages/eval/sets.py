@@ -39,7 +39,7 @@ def layout(config: RunConfig, sources: Sources) -> Plan:
     if names:
         identity = {
             "sets": names,
-            "seed": SEED,
+            "sets_seed": SEED,  # of no run: all are measured on the same sets
             "size": config.render.size,
             "images_per_class": config.eval.glyph_images,
             "artwork": {name: _artwork(name, config.render.size) for name in names},
@@ -82,7 +82,7 @@ def open_drawer(config: RunConfig, run: Run, plan: Plan) -> Iterator[Callable[[S
             facts = write_glyph_set(
                 folder,
                 name,
-                seed=given["seed"],
+                seed=given["sets_seed"],
                 images_per_class=given["images_per_class"],
                 size=given["size"],
             )

@@ -185,3 +185,32 @@ def test_memory_does_not_grow_with_the_time_that_a_shard_takes(journals: Journal
         sizes.append((len(phase.slices) <= 70, len(tally.minutes) <= 31, len(phase.in_progress)))
     assert set(sizes) == {(True, True, 1)}
     assert phase.stories["1_0_0"].tally.items == 24 * 60
+
+
+def last_words(shard: int, at: float, **more: Any) -> tuple[str, float, dict[str, Any]]:
+    """A finished shard all of whose items the last word of progress had told."""
+    return ("shard_done", at, {"shard": shard, "done": 10, "rejected": 0, "new": 0, "seconds": 20.0, **more})
+
+
+@pytest.mark.parametrize("more", [{}, {"adopted": False}])
+def test_a_shard_whose_items_were_all_told_before_its_end_counts_as_done_by_its_attempt(
+    journals: Journals, more: dict[str, Any]
+) -> None:
+    told = [(begun(n, -500 + n), progress(n, -400 + n, 10, 10), last_words(n, -300 + n, **more)) for n in range(5)]
+    journals.write("1_0_0", start("1_0_0", -600), *(event for shard in told for event in shard))
+    phase = PhaseJournals(journals.directory)
+    phase.refresh(set(range(5)), NOW)
+    assert (phase.stories["1_0_0"].tally.shards_done, shard_median_s(phase)) == (5, 20.0)
+    journals.write("1_1_0", start("1_1_0", -400), begun(9, -301), progress(9, -1, 5, 5))
+    phase.refresh(set(range(5)), NOW)
+    [slow] = stragglers(phase, open_shards(phase, set(range(5)), {"1_1_0"}, 10), shard_median_s(phase), NOW)
+    assert (slow.shard, slow.why, slow.times_median) == (9, "slow", 15.0)
+
+
+@pytest.mark.parametrize("more", [{}, {"adopted": True}])
+def test_an_adopted_output_is_nobody_s_work(journals: Journals, more: dict[str, Any]) -> None:
+    journals.write("1_0_0", start("1_0_0", -600), *(last_words(shard, -300 + shard, **more) for shard in range(5)))
+    phase = PhaseJournals(journals.directory)
+    phase.refresh(set(range(5)), NOW)
+    assert (phase.stories["1_0_0"].tally.shards_done, shard_median_s(phase)) == (0, None)
+    assert phase.items(set(range(5))) == (50, 0)

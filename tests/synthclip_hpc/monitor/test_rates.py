@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from synthclip_hpc.monitor.parts import Hours, Span
-from synthclip_hpc.monitor.rates import Effort, Pace, hours, pace, present_since, time_left
+from synthclip_hpc.monitor.rates import Effort, Pace, hours, pace, present_since, time_left, worked_s
 from synthclip_hpc.monitor.story import Story
 from synthclip_hpc.monitor.tally import MINUTES, Tally
 
@@ -100,3 +100,9 @@ def test_the_time_before_a_resume_does_not_dilute_the_present_rate() -> None:
     just_ended = Story("1_1_0", started=NOW - 9000, heard=NOW - 60)
     assert present_since([before, just_ended, after], {"2_0_0"}, NOW) == NOW - 9000
     assert present_since([before], set(), NOW) == NOW
+
+
+def test_idle_time_before_a_repair_is_no_work_and_attempts_side_by_side_count_once() -> None:
+    lives = [(0.0, 100.0), (50.0, 120.0), (60.0, 70.0), (5000.0, 5010.0)]
+    stories = [Story(f"1_{n}_0", started=NOW + began, ended=NOW + end) for n, (began, end) in enumerate(lives)]
+    assert worked_s([*stories, Story("1_9_0", ended=NOW), Story("2_seal_0", started=NOW, ended=NOW + 900)]) == 130.0

@@ -125,3 +125,15 @@ def test_short_rates_and_times_and_shares() -> None:
     assert [percent_done(one) for one in (nearly, LARGE.stages[0], LARGE.stages[2], stage("x"))] == [
         "99", "100", "7", "-",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shards", "items", "rejected", "words"),
+    [((1, 12), (18_000, 24_000), 1_200, "80"), ((11, 12), (24_000, 24_000), 0, "99"), ((12, 12), (0, 24_000), 0, "100"),
+     ((3, 12), (0, 0), 0, "25")],
+)  # fmt: skip
+def test_a_share_is_that_of_the_items_where_they_are_known(
+    shards: tuple[int, int], items: tuple[int, int], rejected: int, words: str
+) -> None:
+    one = stage("captions", shards_done=shards[0], shards_total=shards[1], items_done=items[0], items_total=items[1])
+    assert percent_done(replace(one, items_rejected=rejected)) == words

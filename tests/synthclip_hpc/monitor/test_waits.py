@@ -40,6 +40,7 @@ from synthclip_hpc.monitor.waits import in_words, waits_of
         ("DependencyNeverSatisfied", "will never start", True),
         ("JobHeldUser", "held by you", True),
         ("JobHeldAdmin", "administrator", True),
+        ("job requeued in held state", "was requeued and is held: scontrol release JOB", True),
         ("BadConstraints", "asks for what no node has", True),
         ("SomethingNew", "Slurm says SomethingNew", False),
         ("SomethingNewHeld", "Slurm says SomethingNewHeld", True),
@@ -67,3 +68,10 @@ def test_a_seal_job_that_waits_for_its_array_is_no_news_but_one_that_never_start
     assert waits_of([row("Dependency", name="x-1-seal")]) == ()
     [wait] = waits_of([row("DependencyNeverSatisfied", name="x-1-seal")])
     assert wait.stuck
+
+
+@pytest.mark.parametrize("reason", ["JobHeldUser", "job requeued in held state"])
+def test_what_is_held_names_the_jobs_to_release_and_no_start(reason: str) -> None:
+    [wait] = waits_of([row(reason, start=50.0), row(reason, start=60.0)])
+    assert "scontrol release 1, or cancel and resume" in wait.text
+    assert (wait.jobs, wait.starts) == (2, None)
