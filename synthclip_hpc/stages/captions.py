@@ -275,11 +275,9 @@ def estimate(config: RunConfig) -> Estimate:
         return Estimate((12, 60), seconds, "measured: template engine, one core")
     if captions.device == "cpu":
         return Estimate((40, 120), (1 / 8, 1), "measured: a model of 135 million parameters, one core")
-    if not uses_model(captions):
-        return Estimate(
-            (40, 120), (1 / 60, 1 / 6), "guessed: an engine of your own, which only a probe can measure", device="GPU"
-        )
-    return Estimate((40, 120), (1 / 60, 1 / 6), "guessed: a model of 7 billion parameters, one GPU", device="GPU")
+    own = "an engine of your own, which only a probe can measure"
+    what = "a model of 7 billion parameters, one GPU" if uses_model(captions) else own
+    return Estimate((40, 120), (1 / 60, 1 / 6), f"guessed: {what}", device="GPU")
 
 
 PHASES = (

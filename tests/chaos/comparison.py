@@ -59,7 +59,9 @@ def leftovers(run: Path, scenario: Scenario) -> list[str]:
     places = [run / part.stage / phase / "partial" for part in scenario.parts for phase in part.phases]
     found = [path for place in places for path in place.rglob("*") if path.is_file()]
     hidden = [path for path in run.rglob(".*") if path.is_file() or path.parent.name == "submissions"]
-    found += [path for path in hidden if not path.name.startswith(".submission_file_")]  # submitit keeps its own
+    # submitit keeps its own, and a report the list of its files.
+    kept = (".submission_file_", ".files.json")
+    found += [path for path in hidden if not path.name.startswith(kept)]
     found += [*run.rglob("*.save_tmp"), *run.glob("train/checkpoints/.*")]
     return sorted(f"left over: {path.relative_to(run)}" for path in found)
 
