@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,10 +149,17 @@ def test_files_of_a_dead_lab_are_not_a_running_lab(tmp_path: Path) -> None:
     assert find(tmp_path) is None
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose name leaves room for a socket's; that of `tmp_path` may not."""
+    with tempfile.TemporaryDirectory(prefix="labs-") as folder:
+        yield Path(folder)
+
+
 def test_a_lab_is_found_by_the_shells_slurm_conf_before_the_users_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labs = {name: replace(LAB, directory=tmp_path / name) for name in ("own", "other", "dead")}
+    labs = {name: replace(LAB, directory=short_path / name) for name in ("own", "other", "dead")}
     for lab in labs.values():
         lab.conf.parent.mkdir(parents=True)
         write_record(lab)
