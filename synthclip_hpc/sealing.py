@@ -21,6 +21,8 @@ from synthclip_hpc.run import Run
 from synthclip_hpc.submissions import Submission, load_submission
 from synthclip_hpc.summaries import summary_of
 
+_SEAL_IN_MAKING = ".seal.json."
+
 
 def seal_phase(run: Run, stage: str, name: str) -> Seal:
     """Seal a phase and remove what only served its making.
@@ -41,11 +43,15 @@ def seal_phase(run: Run, stage: str, name: str) -> Seal:
     if phase.check_sealed is not None:
         phase.check_sealed(directory, plan)
     # All elements have ended: what is left of partial files belongs to attempts that were killed. Before the seal, as
-    # commands that want a sealed phase write files of their own behind it.
+    # commands that want a sealed phase write files of their own behind it. Another's seal in the making stays: the seal
+    # itself tells it that it came second.
     shutil.rmtree(directory.path / "partial", ignore_errors=True)
     for unfinished in directory.path.rglob(".*.tmp"):  # of those that were killed while they wrote a small file
-        remove(unfinished)
+        if not unfinished.name.startswith(_SEAL_IN_MAKING):
+            remove(unfinished)
     store_seal(directory, seal)
+    for unfinished in directory.path.glob(f"{_SEAL_IN_MAKING}*.tmp"):
+        remove(unfinished)
     return seal
 
 
